@@ -1,0 +1,1 @@
+"""Call signalling. Not built yet: its rpcs answer FEATURE_OFF."""

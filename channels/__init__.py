@@ -1,0 +1,1 @@
+"""Broadcast channels. Not built yet: its rpcs answer FEATURE_OFF."""

@@ -1,0 +1,1 @@
+"""The load lab: virtual people, their ledger, benchmarks."""

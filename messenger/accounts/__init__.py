@@ -1,0 +1,1 @@
+"""People, organisations and bots: sign-in, devices, profiles, contacts, blocks, privacy."""

@@ -1,0 +1,1 @@
+"""Between the nodes: sharded publish/subscribe and hot windows in Redis."""

@@ -1,0 +1,1 @@
+"""A client of the platform: frames and sync rules, used by tests and the load lab."""

@@ -1,0 +1,1 @@
+"""After the commit: who hears of it, on which topic."""

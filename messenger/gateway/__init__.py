@@ -1,0 +1,1 @@
+"""Sockets: bytes into commands, updates into bytes."""

@@ -1,0 +1,1 @@
+"""HTTP beside the sockets: rpcs, publish API, health, metrics."""

@@ -1,0 +1,1 @@
+"""The chat log, the only truth of messages: dense seq and ev per chat."""

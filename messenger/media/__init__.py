@@ -1,0 +1,1 @@
+"""Uploads. Not built yet: its rpcs answer FEATURE_OFF."""

@@ -1,0 +1,1 @@
+"""Messages: send, edit, delete, read, react, search, schedule."""

@@ -1,0 +1,1 @@
+"""Catch-up by numbers: heads, difference, check."""

@@ -1,0 +1,1 @@
+"""Centrifuge client protocol v2, sans-I/O; knows nothing of the product."""
