@@ -1,0 +1,125 @@
+"""One engine per process, and the only place where a lost database gets its name.
+
+A statement on its own runs with AUTOCOMMIT (one round trip, one transaction); only what needs
+several statements opens a transaction.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import msgspec
+from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+metadata = MetaData()
+"""Every table of the platform; packages declare theirs in `tables.py`, migrations make them."""
+
+CONNECT_SECONDS = 3.0
+RETRY_AFTER_MS = 1_000
+
+_GONE = ("08", "57P", "53")
+"""SQLSTATE classes: connection lost, server shutting down, out of resources (disk, connections)."""
+_CANCELLED = "57014"  # statement_timeout: the server lives, this statement took too long
+
+
+class StoreDownError(Exception):
+    """The database cannot answer now; the outcome of a write under way is unknown."""
+
+    retry_after_ms = RETRY_AFTER_MS
+
+
+StoreDown = StoreDownError
+
+
+class Database:
+    """A bounded pool of connections; `connect` makes it, `close` empties it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @classmethod
+    async def connect(cls, url: str, pool: int = 8, statement_timeout: float = 2.0) -> "Database":
+        """Open the pool and prove that the database answers; StoreDown when it does not."""
+        engine = create_async_engine(
+            url,
+            pool_size=pool,
+            max_overflow=0,  # the bound of the queue: callers wait `pool_timeout`, then StoreDown
+            pool_timeout=statement_timeout,
+            pool_pre_ping=False,  # a round trip per statement; a broken connection is found by use
+            json_serializer=lambda value: msgspec.json.encode(value).decode(),
+            json_deserializer=msgspec.json.decode,
+            connect_args={
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": statement_timeout + 1.0,  # a peer that went away in silence
+                "server_settings": {
+                    "application_name": "peyk",
+                    "jit": "off",
+                    "timezone": "UTC",
+                    "statement_timeout": str(int(statement_timeout * 1000)),
+                },
+            },
+        )
+        database = cls(engine)
+        try:
+            async with database.statement() as connection:
+                await connection.exec_driver_sql("select 1")
+        except BaseException:
+            await engine.dispose()
+            raise
+        return database
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose every statement commits by itself."""
+        with store_errors():
+            async with self._autocommit.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in one READ COMMITTED transaction; an exception rolls it back."""
+        with store_errors():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    async def held(self) -> AsyncConnection:
+        """An AUTOCOMMIT connection for one long-lived user, which closes it itself."""
+        with store_errors():
+            return await self._autocommit.connect()
+
+    async def close(self) -> None:
+        """Close every pooled connection; held ones belong to their holders."""
+        await self._engine.dispose()
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn every way in which a database can be gone into `StoreDown`; let the rest through."""
+    try:
+        yield
+    except DBAPIError as error:
+        if is_gone(error):
+            raise StoreDownError(str(error.orig)) from error
+        raise
+    except (PoolTimeoutError, OSError) as error:
+        raise StoreDownError(f"{type(error).__name__}: {error}") from error
+
+
+def is_gone(error: DBAPIError) -> bool:
+    """True where the server or the connection is at fault, False where the statement is."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state == _CANCELLED:
+        return True  # the caller may repeat it: nothing was written
+    return (
+        error.connection_invalidated
+        or state.startswith(_GONE)
+        or (isinstance(error, InterfaceError) and not state and _lost(error))
+    )
+
+
+def _lost(error: InterfaceError) -> bool:
+    text = str(error.orig)
+    return "connection" in text and ("closed" in text or "lost" in text)
