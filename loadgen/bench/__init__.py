@@ -1,0 +1,1 @@
+"""`peyk bench`: what one message, delivery, session or login costs the server."""
