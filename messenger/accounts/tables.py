@@ -3,7 +3,18 @@
 `report` is cold and stays on the coordinator under Citus.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.sql import false
 
 from messenger.db.columns import big, json, key, number, small, words
@@ -28,6 +39,7 @@ account = Table(
     Column("deleted_at", BigInteger),
     json("badge"),
     number("badge_epoch"),
+    Index("account_deleted", "deleted_at", postgresql_where=text("deleted_at is not null")),
 )
 
 device = Table(
@@ -45,6 +57,7 @@ device = Table(
     big("created_at"),
     number("seen_day"),
     Column("revoked_at", BigInteger),
+    Index("device_revoked", "revoked_at", postgresql_where=text("revoked_at is not null")),
 )
 
 contact = Table(
@@ -91,6 +104,7 @@ otp = Table(
     words("net"),
     words("channel"),
     Column("used_at", BigInteger),
+    Index("otp_issued", "issued_at"),
 )
 
 report = Table(
