@@ -93,7 +93,10 @@ begin
          case when w.st = 0 then w.nseq when w.st <= 2 then w.d_seq end,
          case when w.st = 0 then w.nev when w.st <= 2 then w.d_ev end,
          case when w.st = 0 then w.at when w.st <= 2 then w.d_at end,
-         case when w.st = 6 then greatest(0, w.last_post_at + w.slow_s * 1000 - p_now)::int end,
+         case when w.st <> 6 then null
+              when w.last_post_at + w.slow_s * 1000 > p_now
+                then (w.last_post_at + w.slow_s * 1000 - p_now)::int
+              else w.slow_s * 1000 end,
          case when w.st = 8 then w.until end, w.ckind, w.cflags, w.mver, w.bver, w.cepoch
   from w order by w.ord;
 end $$

@@ -1,0 +1,194 @@
+"""Everything that happens in a chat besides new messages: lock, check, change, number."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import IntEnum, unique
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from messenger.db.engine import Database
+from messenger.db.statements import Statement
+from messenger.feature import Refused
+from messenger.ids import AccountId, ChatId
+from messenger.wire.codes import ErrorCode
+
+_HEAD = "ev, at, seq, chat_kind, chat_flags, member_ver, epoch"
+
+APPEND = Statement(
+    f"select {_HEAD} from append_event($1, $2, $3, $4, $5, $6::jsonb)",  # noqa: S608 - constants
+    key="chat_id",
+)
+EDIT = Statement(
+    f"select status, {_HEAD} from edit_message($1, $2, $3, $4, $5, $6, $7::jsonb)",  # noqa: S608
+    key="chat_id",
+)
+DELETE = Statement(
+    f"select status, {_HEAD}, seqs from delete_messages($1, $2, $3, $4, $5)",  # noqa: S608
+    key="chat_id",
+)
+PURGE = Statement("select purge_chat_events($1, $2, $3)", key="chat_id", cold=True)
+
+
+@unique
+class EventKind(IntEnum):
+    """`chat_event.kind`. 1 is a message in the numbering of `ev` and has no row there."""
+
+    EDIT = 2
+    DELETE = 3
+    PIN = 4
+    REACTIONS = 5
+    INFO = 6
+    MEMBER = 7
+    ROLE = 8
+    BIG = 9
+    CHAT_DELETED = 10
+
+
+@unique
+class MessageFlag(IntEnum):
+    """Bits of `message.flags`."""
+
+    DELETED = 1
+    SILENT = 2
+    EDITED = 4
+    FORWARD = 8
+
+
+@unique
+class ChatFlag(IntEnum):
+    """Bits of `chat.flags`."""
+
+    BIG = 1
+    EMBARGO = 2
+    DELETED = 4
+    PROTECTED = 8
+    SIGNED = 16
+    NO_HISTORY = 32
+    PUBLIC = 64
+
+
+@unique
+class Right(IntEnum):
+    """Bits of `chat.rights` and `membership.rights`."""
+
+    POST = 1
+    MEDIA = 2
+    EDIT_OTHERS = 4
+    DELETE_OTHERS = 8
+    INVITE = 16
+    PIN = 32
+    CHANGE_INFO = 64
+    RESTRICT_MEMBERS = 128
+    ADD_ADMINS = 256
+
+
+class Event(Struct, frozen=True, gc=False):
+    """A numbered event of a chat, with what its route needs."""
+
+    chat: ChatId
+    ev: int
+    at: int
+    seq: int
+    """The chat's last_seq at that moment, so (ev, seq, at) is its head."""
+    chat_kind: int
+    chat_flags: int
+    member_ver: int
+    epoch: int = 1
+
+
+class Changed(Struct, frozen=True):
+    """The answer to an edit or a deletion."""
+
+    event: Event
+    """What was made; where nothing changed, the chat's newest event, which needs no delivery."""
+    changed: bool
+    seqs: Sequence[int]
+
+
+def event_of(chat: ChatId, row: Sequence[Any]) -> Event:
+    """From (ev, at, seq, chat_kind, chat_flags, member_ver, epoch): what `append_event` returns."""
+    return Event(chat, *row)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+class EventLog:
+    """Writes events. One call = one transaction on the chat's key."""
+
+    def __init__(self, db: Database, now_ms: Callable[[], int] = _now_ms) -> None:
+        self._db = db
+        self._now_ms = now_ms
+
+    async def append_event(
+        self,
+        chat: ChatId,
+        kind: EventKind,
+        seq: int | None,
+        actor: AccountId | None,
+        payload: Mapping[str, Any] | None,
+    ) -> Event:
+        """Number an event whose rights were checked before. Raises Refused(NO_CHAT)."""
+        text = msgspec.json.encode(payload).decode() if payload is not None else None
+        row = await self._one(APPEND, self._now_ms(), chat, int(kind), seq, actor, text)
+        if row is None:
+            raise Refused(ErrorCode.NO_CHAT)
+        return event_of(chat, row)
+
+    async def edit_message(
+        self,
+        chat: ChatId,
+        seq: int,
+        actor: AccountId,
+        body: str | None,
+        extra: str | None,
+        *,
+        window_ms: int,
+    ) -> Changed:
+        """Replace text and extras (JSON). `window_ms` 0 = any age; the same text changes nothing.
+
+        Raises Refused: NO_CHAT, NO_MESSAGE, FORBIDDEN, EDIT_WINDOW.
+        """
+        values = (self._now_ms(), chat, seq, actor, window_ms, body, extra)
+        row = await self._one(EDIT, *values)
+        return _changed(chat, row, [seq], Right.EDIT_OTHERS, window_ms)
+
+    async def delete_messages(
+        self, chat: ChatId, seqs: Collection[int], actor: AccountId, *, window_ms: int
+    ) -> Changed:
+        """Make tombstones for everybody, all or none; `changed.seqs` are those deleted now.
+
+        Raises Refused: NO_CHAT, NO_MESSAGE, FORBIDDEN, EDIT_WINDOW.
+        """
+        row = await self._one(DELETE, self._now_ms(), chat, list(seqs), actor, window_ms)
+        return _changed(chat, row, row[8] if row else [], Right.DELETE_OTHERS, window_ms)
+
+    async def purge(self, chat: ChatId, *, keep: int, before: int) -> int:
+        """Drop events beyond the newest `keep` or older than `before`; returns purged_ev."""
+        row = await self._one(PURGE, chat, keep, before)
+        return int(row[0] or 0) if row else 0
+
+    async def _one(self, statement: Statement, *values: object) -> Any:
+        async with self._db.statement() as connection:
+            return (await connection.exec_driver_sql(statement.sql, values)).fetchone()
+
+
+def _changed(
+    chat: ChatId, row: Sequence[Any], seqs: Sequence[int], right: Right, window_ms: int
+) -> Changed:
+    match row[0]:
+        case 0 | 1:
+            return Changed(event_of(chat, row[1:8]), changed=row[0] == 0, seqs=seqs)
+        case 2:
+            raise Refused(ErrorCode.NO_MESSAGE)
+        case 3:
+            raise Refused(ErrorCode.FORBIDDEN, {"right": right.name.lower()})
+        case 5:
+            raise Refused(ErrorCode.EDIT_WINDOW, {"until": row[2] + window_ms})
+        case 7:
+            raise Refused(ErrorCode.FORBIDDEN, {"right": "post", "why": "embargo"})
+        case _:
+            raise Refused(ErrorCode.NO_CHAT)
