@@ -1,0 +1,359 @@
+"""Group commit: every send of this node goes through one task and one held connection.
+
+Sends are collected for `commit_window` (less when the node is quiet) or up to `commit_rows`, then
+written by one call of `commit_messages`. While a commit runs, the next batch fills. Answers are
+callbacks in input order: no task and no future per message. Budget: 4 us of this process per
+message in batches of 200.
+
+Nothing here needs to know whether a lost statement was executed: the batch is repeated as it is,
+and the function recognises what it wrote before by (device, random_id).
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from messenger.db.engine import Database, StoreDownError, is_gone, store_errors
+from messenger.db.statements import Statement
+from messenger.feature import Refused
+from messenger.ids import MAX_ID, AccountId, ChatId, DeviceId
+from messenger.log.statuses import Status, refusal
+from messenger.metrics import Metrics
+from messenger.settings import Settings
+from messenger.wire.codes import ErrorCode
+
+COMMIT = Statement(
+    "select status, seq, ev, sent_at, retry_ms, banned_until, chat_kind, chat_flags, member_ver,"
+    " badge_epoch, epoch from commit_messages($1, $2, $3::bigint[], $4::bigint[], $5::bigint[],"
+    " $6::bigint[], $7::int[], $8::smallint[], $9::int[], $10::int[], $11::bigint[], $12::text[],"
+    " $13::jsonb[])",
+    key="chat_id",
+)
+ENSURE_DAY = Statement("select ensure_dedup_partitions($1)", key="day", cold=True)
+DAY_MS = 86_400_000
+QUIET_S = 0.020  # nothing committed for so long: answer fast
+PAUSE_S = (0.02, 0.05, 0.1, 0.2)  # between attempts while the database is away
+RETRY_AFTER_MS = 500
+
+_NO_PARTITION = "23514"
+_BAD_ROW = ("22", "23")
+"""SQLSTATE classes that one row's data causes; errors of encoding have no SQLSTATE at all."""
+_AGAIN = ("40", "55")
+"""Deadlock, lock not available: as harmless to repeat as a lost connection."""
+
+log = logging.getLogger(__name__)
+
+
+class Send(Struct, frozen=True, gc=False):
+    """One message to be written; the fields are the function's columns, in their order."""
+
+    chat: ChatId
+    account: AccountId
+    device: DeviceId
+    random_id: int
+    digest: int
+    """Of all that the message says (`send_digest`): the same key with another digest is refused."""
+    kind: int
+    flags: int
+    reply: int | None
+    media: int | None
+    body: str | None
+    extra: str | None
+    """JSON."""
+
+
+class Written(Struct, frozen=True, gc=False):
+    """A send that is durable: committed with fsync."""
+
+    send: Send
+    seq: int
+    ev: int
+    at: int
+    dup: bool
+    """Written by an earlier call; its numbers, not news."""
+    chat_kind: int
+    chat_flags: int
+    member_ver: int
+    badge_epoch: int
+    epoch: int = 1
+
+
+Done = Callable[[Written | Refused], None]
+Waiting = tuple[Send, Done, float]
+"""A send, its callback, and the loop's time when it came."""
+
+
+class Intents(Protocol):
+    """Remembers outside this process which chats a batch touches, until all were told.
+
+    Both return at once; the record is written before the database hears of the batch.
+    """
+
+    def begin(self, batch: int, chats: Sequence[ChatId]) -> None: ...
+
+    def end(self, batch: int) -> None: ...
+
+
+class _BadRowError(Exception):
+    """Some row of the batch cannot be written as it is; `data`: for what the sender wrote."""
+
+    def __init__(self, error: DBAPIError, *, data: bool) -> None:
+        super().__init__(str(error.orig)[:200])
+        self.state = getattr(error.orig, "sqlstate", None)
+        self.data = data
+
+
+class Committer:
+    """Writes messages. `append` from anywhere on the loop, `run` as one task of the node."""
+
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        on_batch: Callable[[list[Written]], None],
+        metrics: Metrics,
+        *,
+        intents: Intents | None = None,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        """`on_batch` gets the new messages of a commit, in order, before their answers leave."""
+        self._db = db
+        self._settings = settings
+        self._on_batch = on_batch
+        self._metrics = metrics
+        self._intents = intents
+        self._now_ms = now_ms
+        self._queue: deque[Waiting] = deque()  # bound: commit_queue, then append refuses
+        self._committing = 0
+        self._wake = asyncio.Event()
+        self._full = asyncio.Event()
+        self._closing = False
+        self._connection: AsyncConnection | None = None
+        self._committed_at = 0.0
+        self._batches = count(1)
+
+    def append(self, send: Send, done: Done) -> None:
+        """Queue `send`; `done` gets the one answer, after the commit. Raises Refused at once
+        where the queue is full, the node is closing, or the key is not a positive 63-bit number.
+        """
+        if not 0 < send.random_id <= MAX_ID:
+            raise Refused(ErrorCode.INVALID, {"field": "random_id", "why": "not in 1..2^63-1"})
+        if self._closing or len(self._queue) + self._committing >= self._settings.commit_queue:
+            raise Refused(ErrorCode.OVERLOADED, {"retry_after_ms": RETRY_AFTER_MS})
+        self._queue.append((send, done, asyncio.get_running_loop().time()))
+        self._wake.set()
+        if len(self._queue) >= self._settings.commit_rows:
+            self._full.set()
+
+    @property
+    def waiting(self) -> int:
+        """Sends that have no answer yet."""
+        return len(self._queue) + self._committing
+
+    def close(self) -> None:
+        """Take no more; `run` answers what is queued and returns."""
+        self._closing = True
+        self._wake.set()
+        self._full.set()
+
+    async def run(self) -> None:
+        """Commit batch after batch until `close`, or until cancelled (queued sends stay unanswered:
+        their callers repeat them)."""
+        self._metrics.commit_queue.set_function(lambda: self.waiting)
+        try:
+            while await self._gather():
+                await self._commit(self._take())
+        finally:
+            await self._drop_connection()
+
+    async def _gather(self) -> bool:
+        """Wait for a batch to be due; False once closed and empty."""
+        while not self._queue:
+            if self._closing:
+                return False
+            self._wake.clear()
+            await self._wake.wait()
+        if len(self._queue) >= self._settings.commit_rows or self._closing:
+            return True
+        loop = asyncio.get_running_loop()
+        quiet = loop.time() - self._committed_at > QUIET_S
+        window = self._settings.commit_window_quiet if quiet else self._settings.commit_window
+        self._full.clear()
+        try:
+            async with asyncio.timeout_at(self._queue[0][2] + window):
+                await self._full.wait()
+        except TimeoutError:
+            pass  # the usual end: the window is over
+        return True
+
+    def _take(self) -> list[Waiting]:
+        size = min(len(self._queue), self._settings.commit_rows)
+        batch = [self._queue.popleft() for _ in range(size)]
+        self._committing = size
+        return batch
+
+    async def _commit(self, batch: list[Waiting]) -> None:
+        """Answer every row of `batch`, except copies, which go into the next one."""
+        number = next(self._batches)
+        if self._intents is not None:
+            self._intents.begin(number, list({send.chat for send, _, _ in batch}))
+            await asyncio.sleep(0)  # the record leaves with this turn, before the statement
+        parts = [batch]
+        failures = 0
+        while parts:
+            part = self._in_time(parts.pop())
+            if not part:
+                continue
+            try:
+                rows = await self._write(part)
+            except StoreDownError as error:
+                self._metrics.commit_retries.inc()
+                await self._lost(error, failures)
+                failures += 1
+                parts.append(part)
+            except _BadRowError as error:
+                self._metrics.commit_retries.inc()
+                parts.extend(self._halves(part, error))
+            else:
+                self._answer(part, rows)
+        if self._intents is not None:
+            self._intents.end(number)
+        self._committed_at = asyncio.get_running_loop().time()
+
+    def _in_time(self, part: list[Waiting]) -> list[Waiting]:
+        """Answer TIMEOUT to what waits too long, here and in the queue; what is left of `part`."""
+        oldest = asyncio.get_running_loop().time() - self._settings.commit_deadline
+        late: list[Waiting] = []
+        if part[0][2] <= oldest:
+            late = [waiting for waiting in part if waiting[2] <= oldest]
+            part = [waiting for waiting in part if waiting[2] > oldest]
+            self._committing -= len(late)
+        while self._queue and self._queue[0][2] <= oldest:
+            late.append(self._queue.popleft())
+        for _, done, _ in late:
+            done(Refused(ErrorCode.TIMEOUT))
+        return part
+
+    async def _write(self, part: list[Waiting]) -> Sequence[Any]:
+        """One call of the function, within what is left of the oldest row's time."""
+        loop = asyncio.get_running_loop()
+        now = self._now_ms()
+        columns = zip(*(msgspec.structs.astuple(send) for send, _, _ in part), strict=True)
+        values = (now, now // DAY_MS, *map(list, columns))
+        began = loop.time()
+        with store_errors():
+            async with asyncio.timeout_at(part[0][2] + self._settings.commit_deadline):
+                connection = await self._connected()
+                rows = await _call(connection, values, now // DAY_MS)
+        self._metrics.commit_seconds.observe(loop.time() - began)
+        self._metrics.commit_rows.observe(len(part))
+        return rows
+
+    async def _connected(self) -> AsyncConnection:
+        if self._connection is None:
+            self._connection = await self._db.held()
+            await self._connection.exec_driver_sql("set plan_cache_mode = force_generic_plan")
+        return self._connection
+
+    async def _lost(self, error: StoreDownError, failures: int) -> None:
+        if not failures:
+            log.warning("commit repeated", extra={"why": str(error), "waiting": self.waiting})
+        await self._drop_connection()
+        await asyncio.sleep(PAUSE_S[min(failures, len(PAUSE_S) - 1)])
+
+    async def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            async with asyncio.timeout(1.0):
+                await connection.invalidate()
+                await connection.close()
+        except (DBAPIError, OSError):
+            log.info("lost connection did not close")
+
+    def _halves(self, part: list[Waiting], error: _BadRowError) -> list[list[Waiting]]:
+        """The second half, then the first (a stack); the one bad row is answered instead."""
+        if len(part) > 1:
+            middle = len(part) // 2
+            return [part[middle:], part[:middle]]
+        self._committing -= 1
+        if error.data:
+            answer = Refused(ErrorCode.INVALID, {"field": "message", "why": "cannot be stored"})
+        else:
+            log.error("send failed", exc_info=error)
+            answer = Refused(ErrorCode.INTERNAL)
+        part[0][1](answer)
+        return []
+
+    def _answer(self, part: list[Waiting], rows: Sequence[Any]) -> None:
+        fresh: list[Written] = []
+        answers: list[tuple[Done, Written | Refused]] = []
+        copies: list[Waiting] = []
+        for waiting, row in zip(part, rows, strict=True):
+            status = row[0]
+            if status <= Status.REPEATED:
+                send = waiting[0]
+                written = Written(
+                    send,
+                    row[1],
+                    row[2],
+                    row[3],
+                    status == 1,
+                    row[6],
+                    row[7],
+                    row[8],
+                    row[9],
+                    row[10],
+                )
+                if status == Status.WRITTEN:
+                    fresh.append(written)
+                else:
+                    self._metrics.dedupe_hits.inc()
+                answers.append((waiting[1], written))
+            elif status == Status.COPY_IN_BATCH:
+                copies.append(waiting)
+            else:
+                answers.append((waiting[1], refusal(status, row[1], row[4], row[5])))
+        self._committing -= len(part)
+        self._queue.extendleft(reversed(copies))
+        if fresh:
+            self._on_batch(fresh)
+        now = asyncio.get_running_loop().time()
+        for done, answer in answers:
+            done(answer)
+        for _, _, since in part:
+            self._metrics.send_to_ack_seconds.observe(now - since)
+
+
+async def _call(connection: AsyncConnection, values: tuple[Any, ...], day: int) -> Sequence[Any]:
+    """The statement; makes the day's partition where it is missing."""
+    try:
+        return await _rows(connection, values)
+    except _BadRowError as error:
+        if error.state != _NO_PARTITION:
+            raise
+    await connection.exec_driver_sql(ENSURE_DAY.sql, (day,))
+    return await _rows(connection, values)
+
+
+async def _rows(connection: AsyncConnection, values: tuple[Any, ...]) -> Sequence[Any]:
+    try:
+        return (await connection.exec_driver_sql(COMMIT.sql, values)).fetchall()
+    except DBAPIError as error:
+        if is_gone(error):
+            raise
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state.startswith(_AGAIN):
+            raise StoreDownError(str(error.orig)) from error
+        encoding = not state and "invalid input for query argument" in str(error.orig)
+        raise _BadRowError(error, data=encoding or state.startswith(_BAD_ROW)) from error
