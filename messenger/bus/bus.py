@@ -1,0 +1,248 @@
+"""The publish/subscribe between nodes, and commands to Redis, over one link pair per shard.
+
+At most once: what is published while a node's links are down does not reach it; its sessions find
+the hole by position. Nothing here awaits per message: commands of a turn leave in one write.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from messenger.bus.keys import slot_of, topic_key
+from messenger.bus.link import BusDown, Command, Done, Link, Part, settle
+from messenger.bus.scripts import ALL, Script
+from messenger.bus.shard import Address, Bounds, Shard
+from messenger.metrics import Metrics
+from messenger.settings import Settings
+
+START_S = 30.0  # a Redis that restarts may load its data first
+LISTEN_TIMEOUT_S = 5.0
+
+OnMessage = Callable[[str, bytes], None]
+
+
+def _silent() -> None:
+    """Nobody wants to know."""
+
+
+class Bus:
+    """`on_message(topic, payload)` for every topic listened to; `on_lost()` and `on_back()` when a
+    shard's links went and came back, subscriptions included. All three may be set later."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        on_message: OnMessage,
+        on_lost: Callable[[], None] = _silent,
+        on_back: Callable[[], None] = _silent,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        scripts: Iterable[Script] = (),
+    ) -> None:
+        self.on_message = on_message
+        self.on_lost = on_lost
+        self.on_back = on_back
+        self._settings = settings
+        self._metrics = metrics
+        self._scripts = {script.sha: script for script in (*ALL, *scripts)}
+        self._address = Address.parse(redis_url)
+        self._shards: list[Shard] = []
+        self._by_slot: list[Shard] = []  # empty while one shard holds every slot
+        self._awaited: dict[bytes, list[asyncio.Future[None]]] = {}
+
+    @property
+    def up(self) -> bool:
+        """Every shard can be reached."""
+        return bool(self._shards) and all(shard.up for shard in self._shards)
+
+    async def start(self, wait_s: float = START_S) -> None:
+        """Open all links. Raises BusRefused in one line, or BusDown after `wait_s`."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                await self._open_all()
+            except BusDown as down:
+                if time.monotonic() > deadline:
+                    raise BusDown(f"REDIS_URL: {down}") from None
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    async def run(self) -> None:
+        """Keep the links open until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for shard in self._shards:
+                tasks.create_task(shard.keep(), name=f"bus {shard.address.port}")
+
+    async def close(self) -> None:
+        """Send what is queued, then end the links."""
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                await asyncio.gather(*(self._ask(shard, ("PING",)) for shard in self._shards))
+        except (BusDown, TimeoutError):
+            pass  # nothing can be sent any more
+        for shard in self._shards:
+            shard.close("node leaves")
+
+    def listen(self, topic: str) -> None:
+        """Ask for what is published on `topic`, now and after every loss of the link."""
+        key = topic_key(topic).encode()
+        shard = self.shard_of(key)
+        if key not in shard.topics:
+            shard.subscribe(key, topic)
+
+    def unlisten(self, topic: str) -> None:
+        key = topic_key(topic).encode()
+        self.shard_of(key).unsubscribe(key)
+        for waiter in self._awaited.pop(key, ()):
+            settle(waiter, BusDown("not listened to any more"))
+
+    async def listening(self, topic: str) -> None:
+        """Return once Redis has confirmed `listen(topic)`. Raises BusDown after 5 s."""
+        key = topic_key(topic).encode()
+        shard = self.shard_of(key)
+        if key not in shard.topics:
+            raise AssertionError(f"listen({topic!r}) comes first")
+        if shard.up and key not in shard.unconfirmed:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaited.setdefault(key, []).append(waiter)
+        try:
+            async with asyncio.timeout(LISTEN_TIMEOUT_S):
+                await waiter
+        except TimeoutError:
+            raise BusDown("subscription not confirmed") from None
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Hand to every node that listens now; at most once, in order per publisher."""
+        key = topic_key(topic)
+        self.shard_of(key).send(("SPUBLISH", key, payload), None)
+
+    def call(self, *command: Part, done: Done | None = None, key: str | None = None) -> None:
+        """Queue a command for this turn's write. `done` gets the reply or an Exception, later.
+
+        `key` names the shard where it is neither the first argument nor an EVALSHA's first key.
+        """
+        if self._by_slot:
+            shard = self.shard_of(key if key is not None else _key_of(command))
+        else:
+            shard = self._shards[0]
+        shard.send(command, done)
+
+    async def ask(self, *command: Part, key: str | None = None) -> Any:
+        """One command, awaited for at most `redis_timeout`. Raises BusDown or hiredis errors."""
+        replies = await self.ask_all([command], key=key)
+        return replies[0]
+
+    async def ask_all(self, commands: Sequence[Command], key: str | None = None) -> list[Any]:
+        """Several commands in one write. The first error among the replies is raised."""
+        began = time.perf_counter()
+        futures = []
+        for command in commands:
+            shard = self.shard_of(key if key is not None else _key_of(command))
+            futures.append(self._ask(shard, command))
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                replies = await asyncio.gather(*futures)
+        except TimeoutError:
+            raise BusDown("no answer in time") from None
+        operation = self._operation(commands[0]) if commands else "none"
+        self._metrics.redis_seconds.labels(operation).observe(time.perf_counter() - began)
+        return replies
+
+    def run8(self, key: str) -> str:
+        """What epochs on the shard of `key` are bound to."""
+        return self.shard_of(key).run8
+
+    def shard_of(self, key: str | bytes) -> Shard:
+        return self._by_slot[slot_of(key)] if self._by_slot else self._shards[0]
+
+    def heard(self, push: list[Any]) -> None:
+        """A push of a subscriber link."""
+        kind, key = push[0], push[1]
+        shard = self.shard_of(key)
+        if kind == b"smessage":
+            topic = shard.topics.get(key)
+            if topic is not None:  # else it was on its way when we left
+                self.on_message(topic, push[2])
+        elif kind == b"ssubscribe" and shard.confirmed(key) and key in shard.topics:
+            for waiter in self._awaited.pop(key, ()):
+                settle(waiter, None)
+
+    def lost(self, _shard: Shard, _reason: str) -> None:
+        self.on_lost()
+
+    def back(self, _shard: Shard) -> None:
+        self.on_back()
+
+    async def _open_all(self) -> None:
+        if not self._shards:
+            await self._find_shards()
+        for shard in self._shards:
+            if not shard.up:
+                await shard.open()
+
+    async def _find_shards(self) -> None:
+        """`redis://`: one server with all slots. `redis+cluster://`: ask it who holds what."""
+        if not self._address.cluster:
+            self._shards = [self._shard(self._address)]
+            return
+        found = await cluster_slots(self._address, self._settings.redis_timeout, self._metrics)
+        shards = {address: self._shard(address) for _, _, address in found}
+        by_slot: dict[int, Shard] = {}
+        for first, last, address in found:
+            by_slot |= dict.fromkeys(range(first, last + 1), shards[address])
+        self._shards = list(shards.values())
+        if len(self._shards) > 1:
+            self._by_slot = [by_slot[slot] for slot in range(len(by_slot))]
+
+    def _shard(self, address: Address) -> Shard:
+        bounds = Bounds(self._settings.bus_queue, self._settings.redis_timeout)
+        return Shard(address, bounds, self._scripts, self, self._metrics)
+
+    def _ask(self, shard: Shard, command: Command) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        shard.send(command, partial(settle, future))
+        return future
+
+    def _operation(self, command: Command) -> str:
+        if command[0] == "EVALSHA" and command[1] in self._scripts:
+            return self._scripts[str(command[1])].name
+        return str(command[0]).lower()
+
+
+async def cluster_slots(
+    seed: Address, timeout_s: float, metrics: Metrics
+) -> list[tuple[int, int, Address]]:
+    """(first, last, address of the master), all 16,384 slots, from any node of a cluster."""
+    loop = asyncio.get_running_loop()
+    try:
+        _, link = await loop.create_connection(
+            lambda: Link(bound=1 << 20, timeout_s=timeout_s, metrics=metrics), seed.host, seed.port
+        )
+        try:
+            await link.ask(*seed.hello(2))
+            ranges = await link.ask("CLUSTER", "SLOTS")
+        finally:
+            link.close("done")
+    except OSError as error:
+        raise BusDown(f"cannot connect: {type(error).__name__}") from None
+    found = [(first, last, _master(seed, node)) for first, last, node, *_ in sorted(ranges)]
+    if sum(last - first + 1 for first, last, _ in found) != 16_384:
+        raise BusDown("the cluster does not hold all slots")
+    return found
+
+
+def _master(seed: Address, node: list[Any]) -> Address:
+    host = node[0].decode() if node[0] else seed.host
+    return Address(host, node[1], seed.user, seed.password, seed.tls)
+
+
+def _key_of(command: Command) -> str | bytes:
+    part = command[3 if command[0] in ("EVALSHA", "EVAL") else 1]
+    if not isinstance(part, str | bytes):
+        raise AssertionError(f"{command[0]!r} has its key elsewhere: say key=")
+    return part

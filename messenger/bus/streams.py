@@ -1,0 +1,233 @@
+"""Hot windows: append and publish in one script, so that the order of offsets is the order of
+delivery; positions, history, presence and heads beside them.
+
+All of it is a cache. Epochs are random and never used twice, so that a Redis that lost data is
+noticed (another epoch) instead of being believed.
+"""
+
+import itertools
+import secrets
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from messenger.bus.bus import Bus
+from messenger.bus.keys import (
+    head_key,
+    idempotency_key,
+    meta_key,
+    presence_key,
+    topic_key,
+    user_key,
+)
+from messenger.bus.scripts import APPEND, ATTACH, HEAD, HISTORY, PRESENCE, PRESENT, PUBLISH
+from messenger.ids import ChatId
+from messenger.settings import Settings
+
+STREAM_OUTLIVES_S = 60  # so that numbering never restarts under one epoch
+META_TTL_S = 30 * 86_400.0
+PRESENCE_LEASE_S = 60
+IDEMPOTENCY_S = 300
+HEAD_LIFE_S = 86_400
+
+
+class Position(Struct, frozen=True, gc=False):
+    """A place in the life of a stream; epoch "" where the topic keeps no history."""
+
+    epoch: str
+    offset: int
+
+
+class Head(Struct, frozen=True, gc=False):
+    """The end of a chat's log, as far as Redis knows."""
+
+    epoch: int
+    ev: int
+    seq: int
+    at: int
+
+
+Publications = list[tuple[int, bytes]]
+"""(offset, bytes), in the order asked for."""
+Appended = Callable[[Position | Exception | None], None]
+
+
+class Streams:
+    """The one place that knows how topics are stored."""
+
+    def __init__(self, bus: Bus, settings: Settings) -> None:
+        self._bus = bus
+        self._ttl = int(settings.hot_window_ttl)
+        self._window = settings.hot_window
+        self._recovery_max = settings.recovery_max
+        self._process = secrets.token_hex(4)
+        self._epochs = itertools.count()
+
+    def append_user(self, account: int, update: bytes, done: Appended | None = None) -> None:
+        """Append to the account's hot window and publish, in one step; nothing if it is inactive.
+
+        At most once. On `user:<account>` goes b"<epoch> <offset> <update>". `done` gets the
+        position, None for an inactive account, or the exception.
+        """
+        key = user_key(account)
+        self._bus.call(
+            "EVALSHA", APPEND.sha, 2, meta_key(key), key,
+            update, self._bus.run8(key), self._ttl, self._ttl + STREAM_OUTLIVES_S,
+            self._new_epoch(), self._window,
+            done=None if done is None else lambda reply: done(_appended(reply)),
+        )  # fmt: skip
+
+    async def attach_user(self, account: int) -> Position:
+        """Keep the account's hot window alive for another hour; its epoch and top."""
+        return _position(await self._bus.ask(*self._attach(account)))
+
+    async def attach_and_read(
+        self, account: int, offset: int, limit: int
+    ) -> tuple[Position, Publications]:
+        """`attach_user` and `since` in one write: what a recovering session needs."""
+        read = _range(user_key(account), offset, limit)
+        position, entries = await self._bus.ask_all([self._attach(account), read])
+        return _position(position), _publications(entries)
+
+    async def since(self, topic: str, offset: int, limit: int) -> Publications:
+        """What followed `offset`, oldest first, at most `limit`."""
+        return _publications(await self._bus.ask(*_range(topic_key(topic), offset, limit)))
+
+    async def publish_topic(
+        self,
+        topic: str,
+        publication: bytes,
+        size: int = 0,
+        ttl: float = 0,
+        meta_ttl: float = META_TTL_S,
+        idempotency: str | None = None,
+    ) -> Position:
+        """Publish on a generic topic, kept where `size` and `ttl` are above 0.
+
+        On the topic goes b"p <epoch> <offset> <publication>" ("-" and 0 without history). With an
+        `idempotency` key a repeat within 5 minutes publishes nothing and answers the same.
+        """
+        key = topic_key(topic)
+        if ttl <= 0:
+            size = 0
+        if not size and idempotency is None:
+            self._bus.publish(topic, b"p - 0 " + publication)
+            return Position("", 0)
+        keys = [meta_key(key), key]
+        if idempotency is not None:
+            keys.append(idempotency_key(topic, idempotency))
+        meta_ttl = max(meta_ttl, ttl + STREAM_OUTLIVES_S)
+        return _position(
+            await self._bus.ask(
+                "EVALSHA", PUBLISH.sha, len(keys), *keys,
+                publication, self._bus.run8(key), size, _seconds(ttl), _seconds(meta_ttl),
+                self._new_epoch(), IDEMPOTENCY_S,
+            )
+        )  # fmt: skip
+
+    async def topic_position(self, topic: str, meta_ttl: float = META_TTL_S) -> Position:
+        """Epoch and top of a generic topic with history; begins its life if it has none."""
+        _, position = await self.topic_history(topic, None, 0, meta_ttl=meta_ttl)
+        return position
+
+    async def topic_history(
+        self,
+        topic: str,
+        since: int | None,
+        limit: int,
+        *,
+        reverse: bool = False,
+        meta_ttl: float = META_TTL_S,
+    ) -> tuple[Publications, Position]:
+        """Publications and the position of the same instant.
+
+        After `since`, or before it if `reverse`; None = from the beginning, or from the end.
+        `limit` 0 = the position alone, -1 = as many as one reply may hold.
+        """
+        key = topic_key(topic)
+        limit = self._recovery_max if limit < 0 else min(limit, self._recovery_max)
+        edge = "" if since is None else f"(0-{since}"
+        bounds = (edge or "+", "-") if reverse else (edge or "-", "+")
+        reply = await self._bus.ask(
+            "EVALSHA", HISTORY.sha, 2, meta_key(key), key,
+            self._bus.run8(key), self._new_epoch(), _seconds(meta_ttl),
+            *bounds, limit, "XREVRANGE" if reverse else "XRANGE",
+        )  # fmt: skip
+        return _publications(reply[2]), _position(reply)
+
+    def publish_join(self, topic: str, info: bytes) -> None:
+        """`info` is the joining client's ClientInfo as JSON."""
+        self._bus.publish(topic, b"j " + info)
+
+    def publish_leave(self, topic: str, info: bytes) -> None:
+        self._bus.publish(topic, b"l " + info)
+
+    async def presence_add(self, topic: str, client: str, info: bytes) -> None:
+        """Begin or renew a lease of 60 s; the node renews for its own sessions."""
+        key = presence_key(topic)
+        await self._bus.ask("EVALSHA", PRESENT.sha, 1, key, client, info, PRESENCE_LEASE_S)
+
+    def presence_renew(self, topic: str, client: str, info: bytes) -> None:
+        """The same without waiting; a lost renewal is made good by the next one."""
+        key = presence_key(topic)
+        self._bus.call("EVALSHA", PRESENT.sha, 1, key, client, info, PRESENCE_LEASE_S)
+
+    def presence_remove(self, topic: str, client: str) -> None:
+        self._bus.call("HDEL", presence_key(topic), client)
+
+    async def presence_get(self, topic: str) -> dict[str, bytes]:
+        """client -> info of all whose lease runs."""
+        flat = await self._bus.ask("EVALSHA", PRESENCE.sha, 1, presence_key(topic))
+        return {flat[at].decode(): flat[at + 1] for at in range(0, len(flat), 2)}
+
+    def write_heads(self, heads: Iterable[tuple[int, int, int, int, int]]) -> None:
+        """(chat, epoch, ev, seq, at): each is written only where (epoch, ev) is higher."""
+        for chat, epoch, ev, seq, at in heads:
+            self._bus.call(
+                "EVALSHA", HEAD.sha, 1, head_key(chat),
+                epoch, ev, f"{epoch} {ev} {seq} {at}", HEAD_LIFE_S,
+            )  # fmt: skip
+
+    async def read_heads(self, chats: Collection[ChatId]) -> dict[ChatId, Head]:
+        """The heads Redis knows; the others are in the store. Pipelined: a key has its slot."""
+        if not chats:
+            return {}
+        replies = await self._bus.ask_all([("GET", head_key(chat)) for chat in chats])
+        return {
+            chat: Head(*map(int, reply.split()))
+            for chat, reply in zip(chats, replies, strict=True)
+            if reply is not None
+        }
+
+    def _attach(self, account: int) -> tuple[str | int, ...]:
+        key = user_key(account)
+        return (
+            "EVALSHA", ATTACH.sha, 2, meta_key(key), key,
+            self._bus.run8(key), self._new_epoch(), self._ttl, self._ttl + STREAM_OUTLIVES_S,
+        )  # fmt: skip
+
+    def _new_epoch(self) -> str:
+        """A candidate, used by Redis only where a life begins; cheaper than fresh randomness."""
+        return f"{self._process}{next(self._epochs):x}"
+
+
+def _range(key: str, offset: int, limit: int) -> tuple[str | int, ...]:
+    return ("XRANGE", key, f"(0-{offset}", "+", "COUNT", limit)
+
+
+def _seconds(duration: float) -> int:
+    return max(1, int(duration))
+
+
+def _position(reply: Sequence[bytes]) -> Position:
+    epoch = reply[0].decode()
+    return Position("" if epoch == "-" else epoch, int(reply[1]))
+
+
+def _appended(reply: Any) -> Position | Exception | None:
+    return _position(reply) if isinstance(reply, list) else reply
+
+
+def _publications(entries: Sequence[tuple[bytes, list[bytes]]]) -> Publications:
+    return [(int(entry[0][2:]), entry[1][1]) for entry in entries]
