@@ -1,0 +1,110 @@
+"""Both embedded servers of one home folder, as one thing that starts and stops.
+
+A lock on the folder keeps a second start away. Stopped, killed or crashed: the next start finds
+the same data, the same addresses and nothing in its way.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from messenger.embedded.binaries import EmbeddedError
+from messenger.embedded.postgres import PostgresServer
+from messenger.embedded.redis import SLOTS, RedisServer, kept_password
+from messenger.home import prepare
+from messenger.processes import Program, keep
+
+
+class Servers:
+    """Running servers and their addresses, which survive restarts."""
+
+    def __init__(self, postgres: PostgresServer, redis: Sequence[RedisServer], url: str) -> None:
+        self.postgres = postgres
+        self.redis = redis
+        self.database_url = postgres.url
+        self.redis_url = url
+
+    @property
+    def programs(self) -> list[Program]:
+        return [server.program for server in _both(self.postgres, self.redis)]
+
+    async def watch(self, on_death: Callable[[Program, int], None]) -> None:
+        """Restart what dies, until cancelled. Raises GaveUpError when it dies too often."""
+        now = asyncio.get_running_loop().time
+        async with asyncio.TaskGroup() as tasks:
+            for server in _both(self.postgres, self.redis):
+                name = f"keep {server.program.name}"
+                tasks.create_task(keep(server.program, server.run, on_death, now), name=name)
+
+
+@asynccontextmanager
+async def embedded(home: Path, *, redis_nodes: int = 1) -> AsyncIterator[Servers]:
+    """Servers that take writes; stopped cleanly at the end. Raises EmbeddedError."""
+    home = prepare(home)
+    with locked(home):
+        async with AsyncExitStack() as stack:
+            postgres = PostgresServer(home)
+            redis = _redis_servers(home, redis_nodes)
+            for server in _both(postgres, redis):
+                stack.push_async_callback(server.program.stop)
+            await _start(postgres, redis)
+            yield Servers(postgres, redis, _redis_url(home, redis))
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """The folder is ours until the end; the kernel lets go of it when we are killed."""
+    path = home / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+            raise EmbeddedError(f"{home} is in use by another peyk (pid {owner})") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _redis_servers(home: Path, nodes: int) -> list[RedisServer]:
+    password = kept_password(home)
+    names = ["redis", *(f"redis-{number}" for number in range(2, nodes + 1))]
+    return [RedisServer(home / name, password) for name in names]
+
+
+def _both(
+    postgres: PostgresServer, redis: Sequence[RedisServer]
+) -> list[PostgresServer | RedisServer]:
+    return [postgres, *redis]
+
+
+async def _start(postgres: PostgresServer, redis: Sequence[RedisServer]) -> None:
+    """Side by side; the first failure ends the other and comes out by itself."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(postgres.start(), name="start postgres")
+            tasks.create_task(_start_cluster(redis), name="start redis")
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+async def _start_cluster(redis: Sequence[RedisServer]) -> None:
+    for number, server in enumerate(redis):
+        await server.start()
+        first, last = SLOTS * number // len(redis), SLOTS * (number + 1) // len(redis) - 1
+        await server.give_slots(first, last)
+    for server in redis[1:]:
+        await redis[0].meet(server)
+    for server in redis:
+        await server.wait_writable()
+
+
+def _redis_url(home: Path, redis: Sequence[RedisServer]) -> str:
+    scheme = "redis" if len(redis) == 1 else "redis+cluster"
+    return f"{scheme}://:{kept_password(home)}@127.0.0.1:{redis[0].port}"
