@@ -1,0 +1,221 @@
+"""Messages for later: kept until due, then sent exactly once.
+
+A worker claims due rows with SKIP LOCKED, sends each under a key made from its id, and deletes the
+row after the commit. A worker that dies in between leaves the row; the next one sends it again
+under the same key and is told that it was written before.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from messenger.db.engine import Database, StoreDown
+from messenger.db.statements import Statement
+from messenger.feature import Caller, Later, Refused
+from messenger.ids import ChatId, DeviceId
+from messenger.log.committer import Committer, Send, Written
+from messenger.log.events import MessageFlag
+from messenger.log.store import ChatStore
+from messenger.messages.aside import Aside
+from messenger.messages.objects import KIND_NAMES, chat_of, id_of
+from messenger.messages.protocol import (
+    Empty,
+    Extra,
+    OfChat,
+    ScheduledMessage,
+    ScheduledMessages,
+    Unschedule,
+    WillSend,
+)
+from messenger.wire.codes import ErrorCode
+
+PER_CHAT = 100
+AHEAD_MS = 365 * 86_400_000
+EVERY_S = 1.0
+BATCH = 100
+ANSWER_S = 5.0  # longer than the committer's deadline: it answers everything
+NO_DEVICE = DeviceId(0)
+
+# One row: 0 added, 1 was there with the same digest, 2 with another, 3 too many. A repeat finds
+# its id again, since the id is made from the device's key.
+ADD = Statement(
+    "with n as (select count(*) as n from scheduled where chat_id = $1 and sender_id = $4),"
+    " o as (select digest from scheduled where chat_id = $1 and id = $2),"
+    " i as (insert into scheduled(chat_id, id, due, sender_id, device_id, random_id, digest, kind,"
+    " flags, reply_seq, media_id, body, extra, created_at)"
+    " select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::jsonb, $14"
+    " from n where n.n < $15 on conflict do nothing returning 1)"
+    " select case when (select digest from o) = $7 then 1 when exists (select 1 from o) then 2"
+    " when exists (select 1 from i) then 0 else 3 end",
+    key="chat_id",
+)
+LIST = Statement(
+    "select id, due, kind, flags, reply_seq, body, extra from scheduled"
+    " where chat_id = $1 and sender_id = $2 order by due, id limit $3",
+    key="chat_id",
+)
+REMOVE = Statement(
+    "delete from scheduled where chat_id = $1 and id = $2 and sender_id = $3 returning id",
+    key="chat_id",
+)
+CLAIM = Statement(
+    "select chat_id, id, sender_id, kind, flags, reply_seq, media_id, body, extra::text, digest"
+    " from scheduled where due <= $1 order by due limit $2 for update skip locked",
+    key="chat_id",
+    cold=True,
+)
+DONE = Statement("delete from scheduled where chat_id = $1 and id = $2", key="chat_id")
+
+log = logging.getLogger(__name__)
+
+
+def natural_key(text: str) -> int:
+    """The random_id of a message that the server makes: 63 bits of SHA-256, never 0."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1 or 1
+
+
+class Schedule:
+    """Keeps, lists, removes and fires scheduled messages."""
+
+    def __init__(
+        self,
+        db: Database,
+        chats: ChatStore,
+        committer: Committer,
+        aside: Aside,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._db = db
+        self._chats = chats
+        self._committer = committer
+        self._aside = aside
+        self._now_ms = now_ms
+
+    def add(self, send: Send, due: int) -> Later:
+        """Keep `send` until `due`; answers WillSend once that is durable."""
+        now = self._now_ms()
+        if not now < due <= now + AHEAD_MS:
+            why = {"field": "schedule_at", "why": "not within the next 365 days"}
+            raise Refused(ErrorCode.INVALID, why)
+        return self._aside.ask(lambda: self._add(send, due))
+
+    async def _add(self, send: Send, due: int) -> WillSend:
+        membership = await self._chats.membership(send.chat, send.account)
+        if membership is None or membership.role <= 0:
+            raise Refused(ErrorCode.NO_CHAT)
+        if send.reply is not None and not await self._chats.messages(send.chat, [send.reply]):
+            raise Refused(ErrorCode.REPLY_NOT_FOUND)
+        number = natural_key(f"schedule:{send.device}:{send.random_id}")
+        sender = (send.chat, number, due, send.account, send.device, send.random_id)
+        content = (send.digest, send.kind, send.flags, send.reply, send.media, send.body)
+        rows = await self._rows(ADD, *sender, *content, send.extra, self._now_ms(), PER_CHAT)
+        match rows[0][0]:
+            case 2:
+                raise Refused(ErrorCode.IDEMPOTENCY_MISMATCH, {"seq": 0})
+            case 3:
+                raise Refused(ErrorCode.TOO_LARGE, {"field": "scheduled", "limit": PER_CHAT})
+        return WillSend(str(number))
+
+    async def scheduled(self, request: OfChat, caller: Caller) -> ScheduledMessages:
+        """The caller's own, soonest first."""
+        chat = chat_of(request.chat)
+        membership = await self._chats.membership(chat, caller.account)
+        if membership is None or membership.role <= 0:
+            raise Refused(ErrorCode.NO_CHAT)
+        rows = await self._rows(LIST, chat, caller.account, PER_CHAT)
+        return ScheduledMessages([_message_of(row) for row in rows])
+
+    async def unschedule(self, request: Unschedule, caller: Caller) -> Empty:
+        """Nothing is sent after the answer; NOT_FOUND also where it was sent already."""
+        chat, number = chat_of(request.chat), id_of(request.id, "id")
+        if not await self._rows(REMOVE, chat, number, caller.account):
+            raise Refused(ErrorCode.NOT_FOUND, {"what": "scheduled message"})
+        return Empty()
+
+    async def run(self) -> None:
+        """Fire what is due, until cancelled."""
+        while True:
+            try:
+                fired = await self.fire()
+            except (StoreDown, TimeoutError):
+                log.warning("scheduled messages wait", extra={"retry_s": EVERY_S})
+                fired = 0
+            if fired < BATCH:
+                await asyncio.sleep(EVERY_S)
+
+    async def fire(self) -> int:
+        """Send what is due now and not claimed by another worker; returns how many were claimed."""
+        async with self._db.transaction() as connection:
+            claimed = await connection.exec_driver_sql(CLAIM.sql, (self._now_ms(), BATCH))
+            rows: Sequence[Any] = claimed.fetchall()
+            answers = await self._send([_send_of(row) for row in rows]) if rows else []
+            for row, answer in zip(rows, answers, strict=True):
+                if _is_final(answer):
+                    await connection.exec_driver_sql(DONE.sql, (row[0], row[1]))
+            return len(rows)
+
+    async def _send(self, sends: Sequence[Send]) -> list[Written | Refused]:
+        """The answers in order. The rows' locks are on another connection than the commit."""
+        answers: dict[int, Written | Refused] = {}
+        complete = asyncio.Event()
+
+        def keep(number: int, answer: Written | Refused) -> None:
+            answers[number] = answer
+            if len(answers) == len(sends):
+                complete.set()
+
+        for number, send in enumerate(sends):
+            try:
+                self._committer.append(send, partial(keep, number))
+            except Refused as refused:
+                keep(number, refused)
+        async with asyncio.timeout(ANSWER_S):
+            await complete.wait()
+        return [answers[number] for number in range(len(sends))]
+
+    async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
+        async with self._db.statement() as connection:
+            return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+
+
+def _is_final(answer: Written | Refused) -> bool:
+    """Else the row stays: its turn comes again, in a second."""
+    if isinstance(answer, Written):
+        return True
+    return not answer.temporary and answer.code != ErrorCode.SLOW_MODE
+
+
+def _send_of(row: Sequence[Any]) -> Send:
+    chat, number, sender, kind, flags, reply, media, body, extra, digest = row
+    return Send(
+        chat=ChatId(chat),
+        account=sender,
+        device=NO_DEVICE,
+        random_id=natural_key(f"sched:{number}"),
+        digest=digest,
+        kind=kind,
+        flags=flags,
+        reply=reply,
+        media=media,
+        body=body,
+        extra=extra,
+    )
+
+
+def _message_of(row: Sequence[Any]) -> ScheduledMessage:
+    number, due, kind, flags, reply, body, extra = row
+    return ScheduledMessage(
+        id=str(number),
+        at=due,
+        k=KIND_NAMES[kind],
+        text=body,
+        ents=msgspec.convert(extra, Extra).ents if extra else None,
+        reply=reply,
+        silent=bool(flags & MessageFlag.SILENT),
+    )

@@ -1,0 +1,100 @@
+"""Sending: check without effect, then hand to the committer; the answer follows the commit.
+
+Between the checks and `append` nothing is awaited, so the sends of a session keep their order.
+Who may write, slow mode, the reply's target and repeats are decided inside the commit, under the
+chat's lock: nothing here could be stale.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from messenger.feature import Answer, Caller, Later, Refused, WriteGate
+from messenger.log.committer import Committer, Done, Send, Written
+from messenger.log.events import MessageFlag
+from messenger.log.statuses import send_digest
+from messenger.messages.objects import KIND_NAMES, Kind, chat_of, extra_text, id_of
+from messenger.messages.protocol import Extra, Message, MessageNew, SendMessage, Sent
+from messenger.messages.scheduled import Schedule
+from messenger.messages.texts import checked_text
+from messenger.wire.codes import ErrorCode
+
+
+class Sending:
+    """The rpc `messages.send`."""
+
+    def __init__(
+        self, committer: Committer, schedule: Schedule, gate: WriteGate | None = None
+    ) -> None:
+        self._committer = committer
+        self._schedule = schedule
+        self._gate = gate
+
+    def send(self, request: SendMessage, caller: Caller) -> Later:
+        send = check_send(request, caller)
+        if self._gate is not None:
+            self._gate.check(chat=send.chat, account=send.account)
+        if request.schedule_at is not None:
+            return self._schedule.add(send, request.schedule_at)
+        later = Later()
+        self._committer.append(send, answering(later.settle))
+        return later
+
+
+def check_send(request: SendMessage, caller: Caller) -> Send:
+    """The message as it would be written; Refused where it cannot be. No effect."""
+    chat = chat_of(request.chat)
+    random_id = id_of(request.random_id, "random_id")
+    if request.media:
+        raise Refused(ErrorCode.FEATURE_OFF, {"feature": "media"})
+    text = checked_text(request.text, request.ents)
+    extra = extra_text(Extra(ents=request.ents or None))
+    return Send(
+        chat=chat,
+        account=caller.account,
+        device=caller.device,
+        random_id=random_id,
+        digest=send_digest(Kind.TEXT, text, extra, None, request.reply),
+        kind=Kind.TEXT,
+        flags=MessageFlag.SILENT if request.silent else 0,
+        reply=request.reply,
+        media=None,
+        body=text,
+        extra=extra,
+    )
+
+
+def answering(settle: Callable[[Answer | Refused], None]) -> Done:
+    """A committer's callback that turns what was written into the rpc's answer."""
+
+    def done(answer: Written | Refused) -> None:
+        settle(answer if isinstance(answer, Refused) else sent(answer))
+
+    return done
+
+
+def sent(written: Written) -> Sent:
+    return Sent(seq=written.seq, ev=written.ev, at=written.at, dup=written.dup)
+
+
+def written_updates(written: Written) -> tuple[bytes, bytes]:
+    """`message.new` for everyone, and the copy for the sender's own devices, with its `rid`."""
+    send = written.send
+    extra = msgspec.json.decode(send.extra, type=Extra) if send.extra else Extra()
+    message = Message(
+        seq=written.seq,
+        ev=written.ev,
+        sender=str(send.account),
+        at=written.at,
+        k=KIND_NAMES[send.kind],
+        text=send.body,
+        ents=extra.ents,
+        reply=send.reply,
+        fwd=extra.fwd,
+        silent=bool(send.flags & MessageFlag.SILENT),
+        bv=written.badge_epoch,
+    )
+    update = msgspec.json.encode(MessageNew(str(send.chat), written.ev, message))
+    if not send.device:  # made by the server: nobody waits for it under a random_id
+        return update, update
+    return update, b'%b,"rid":"%d"}}' % (update[:-2], send.random_id)
