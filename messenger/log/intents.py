@@ -1,0 +1,56 @@
+"""What a node is about to commit, remembered in Redis until everybody was told.
+
+If the node dies between the commit and the telling, only the next event of those chats would show
+the gap. Another node reads these records and tells the chats' members (`repair.py`). Redis down:
+the node commits without a record.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from messenger.bus.bus import Bus
+from messenger.bus.keys import intent_key, node_key
+from messenger.ids import ChatId
+
+NODES_KEY = "wip:nodes"
+"""SET of the nodes that may have left records; a node leaves it when it was swept."""
+LEASE_S = 6
+RENEW_S = 2.0
+
+
+def pack_chats(chats: Sequence[ChatId]) -> bytes:
+    """Decimal, by commas: a record is read by people more often than by programs."""
+    return b",".join(b"%d" % chat for chat in chats)
+
+
+def unpack_chats(packed: bytes) -> list[ChatId]:
+    return [ChatId(int(number)) for number in packed.split(b",")]
+
+
+class NodeIntents:
+    """The records and the lease of this node. `node` must be new at every start of the process:
+    under an old name the lease would hide what the dead one left."""
+
+    def __init__(self, bus: Bus, node: str) -> None:
+        self._bus = bus
+        self._node = node
+        self._key = intent_key(node)
+
+    def begin(self, batch: int, chats: Sequence[ChatId]) -> None:
+        self._bus.call("HSET", self._key, batch, pack_chats(chats))
+
+    def end(self, batch: int) -> None:
+        self._bus.call("HDEL", self._key, batch)
+
+    async def run(self) -> None:
+        """Renew the lease until cancelled, then let it go."""
+        try:
+            while True:
+                self._renew()
+                await asyncio.sleep(RENEW_S)
+        finally:
+            self._bus.call("DEL", node_key(self._node))
+
+    def _renew(self) -> None:
+        self._bus.call("SADD", NODES_KEY, self._node)
+        self._bus.call("SET", node_key(self._node), "1", "EX", LEASE_S)
