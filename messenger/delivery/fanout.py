@@ -1,0 +1,146 @@
+"""After the commit: encode once, and tell those whom it concerns.
+
+A chat of up to 200 members: each event goes to the `user:` topic of every member. A big chat: once
+to `chat:<id>`, for those who have it open, and a coalesced `chat.dirty` for those who do not.
+Everything here is a fast path: what it drops or a crash takes is found again by the numbers.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from messenger.bus.bus import Bus
+from messenger.bus.streams import Streams
+from messenger.delivery.members import MemberLists
+from messenger.ids import AccountId, ChatId, DeviceId
+from messenger.log.committer import Written
+from messenger.log.events import Event
+from messenger.metrics import Metrics
+
+BIG = 1  # bit of chat.flags: events go to `chat:<id>`
+DIRTY_EVERY_S = 1.0  # per chat and node; nodes thin it out further for their sessions
+
+WrittenUpdates = Callable[[Written], tuple[bytes, bytes]]
+
+
+class Dirty(msgspec.Struct, frozen=True, tag_field="t", tag="chat.dirty"):
+    """The head of a big chat (or one repaired after a crash), for members not looking at it."""
+
+    chat: str
+    epoch: int
+    ev: int
+    seq: int
+    at: int
+
+
+class Delivery:
+    """Who hears of what. Every method returns at once; nothing is encoded per recipient."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        streams: Streams,
+        members: MemberLists,
+        written_updates: WrittenUpdates,
+        metrics: Metrics,
+    ) -> None:
+        self._bus = bus
+        self._streams = streams
+        self._members = members
+        self._written_updates = written_updates
+        self._metrics = metrics
+        self._dirty: dict[ChatId, Event] = {}
+
+    def messages_written(self, batch: Sequence[Written]) -> None:
+        """The committer's `on_batch`: new messages, in the order of their chats' numbers."""
+        heads = {}
+        for written in batch:
+            update, own = self._written_updates(written)
+            event = Event(
+                chat=written.send.chat,
+                ev=written.ev,
+                at=written.at,
+                seq=written.seq,
+                chat_kind=written.chat_kind,
+                chat_flags=written.chat_flags,
+                member_ver=written.member_ver,
+                epoch=written.epoch,
+            )
+            heads[event.chat] = event
+            self._route(event, update, written.send.account, own)
+        self._write_heads(list(heads.values()))
+
+    def chat_event(self, event: Event, update: bytes) -> None:
+        """An edit, deletion, pin, role...: `update` is its complete JSON."""
+        self._route(event, update, None, update)
+        self._write_heads([event])
+
+    def account_fact(self, account: AccountId, update: bytes) -> None:
+        """Append to `user:<account>` where it is active. At most once; healed by `aev`."""
+        self._metrics.published_user.inc()
+        self._streams.append_user(account, update)
+
+    def ephemeral(self, account: AccountId, update: bytes) -> None:
+        """Tell the sessions of `account` that are connected now; never recovered."""
+        self._metrics.published_eph.inc()
+        self._bus.publish(f"eph:{account}", update)
+
+    def ephemeral_chat(
+        self, chat: ChatId, member_ver: int, update: bytes, except_account: AccountId
+    ) -> None:
+        """Tell the other members of a small chat; never recovered."""
+
+        def deliver(accounts: Sequence[AccountId]) -> None:
+            for account in accounts:
+                if account != except_account:
+                    self.ephemeral(account, update)
+
+        self._members.with_members(chat, member_ver, deliver)
+
+    def members_changed(self, chat: ChatId) -> None:
+        self._members.forget(chat)
+
+    def expel(self, chat: ChatId, account: AccountId) -> None:
+        """End the account's subscriptions to `chat:<id>` on all nodes; in order with its events."""
+        self._bus.publish(f"chat:{chat}", b"x %d" % account)
+
+    def close_device(self, account: AccountId, device: DeviceId, code: int) -> None:
+        """Close the live sockets of a device, on whatever node; device 0: all of the account."""
+        self._bus.publish(f"eph:{account}", b"x close %d %d" % (device, code))
+
+    async def run(self) -> None:
+        """Send the coalesced heads of big chats until cancelled."""
+        while True:
+            await asyncio.sleep(DIRTY_EVERY_S)
+            dirty, self._dirty = self._dirty, {}
+            for chat, event in dirty.items():
+                self._metrics.published_dirty.inc()
+                self._bus.publish(f"dirty:{chat}", dirty_update(event))
+
+    def _route(self, event: Event, update: bytes, sender: AccountId | None, own: bytes) -> None:
+        if event.chat_flags & BIG:
+            self._metrics.published_chat.inc()
+            self._bus.publish(f"chat:{event.chat}", b"%d %b" % (event.ev, update))
+            self._dirty[event.chat] = event
+            if sender is not None:  # the sender's other devices learn of it with its rid
+                self.account_fact(sender, own)
+            return
+
+        def deliver(accounts: Sequence[AccountId]) -> None:
+            append = self._streams.append_user
+            for account in accounts:
+                append(account, own if account == sender else update)
+            self._metrics.published_user.inc(len(accounts))
+
+        if not self._members.with_members(event.chat, event.member_ver, deliver):
+            self._metrics.shed.labels("fanout").inc()
+
+    def _write_heads(self, events: Sequence[Event]) -> None:
+        self._streams.write_heads((e.chat, e.epoch, e.ev, e.seq, e.at) for e in events)
+
+
+def dirty_update(event: Event) -> bytes:
+    return msgspec.json.encode(
+        Dirty(str(event.chat), epoch=event.epoch, ev=event.ev, seq=event.seq, at=event.at)
+    )

@@ -1,0 +1,346 @@
+"""The transport below a session: websockets' sans-I/O protocol, plugged into uvicorn as `ws=`.
+
+The only file that knows uvicorn's inside; tests/gateway/test_uvicorn_contract.py walks over what it
+relies on. Above it nobody sees a socket. One write per connection and loop turn: `turn.py`.
+Budget: 10 KiB per idle session, one system call per write (bench idle_memory, fanout_1k).
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from messenger.gateway.turn import IDLE, Turn
+from messenger.wire.codes import CloseCode
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+CLOSE_TIMEOUT_S = 5.0  # from our close frame to the abort
+SLOW_TIMEOUT_S = 1.0  # a peer that does not read gets no longer
+REQUEST_TIMEOUT_S = 10.0  # uvicorn has none for a connection that never completes its request
+PATH = "/connection/websocket"
+PROTOBUF = "centrifuge-protobuf"
+SUBPROTOCOLS = (PROTOBUF, "centrifuge-json")
+
+WS_LOG = logging.getLogger("messenger.gateway.websocket")
+WS_LOG.setLevel(logging.WARNING)  # it writes a line per connection at INFO
+
+
+class Refusal(Exception):  # noqa: N818 - an expected no
+    """An upgrade that is refused before the handshake, as an HTTP answer."""
+
+    def __init__(self, status: HTTPStatus, why: str, retry_after_s: int = 0) -> None:
+        super().__init__(why)
+        self.status, self.why, self.retry_after_s = status, why, retry_after_s
+
+
+class ConnectionHandler(Protocol):
+    """What a connection calls; synchronous, never awaits."""
+
+    def on_text(self, data: bytes) -> None:
+        """A whole message; the codec checks that it is UTF-8."""
+
+    def on_binary(self, data: bytes) -> None: ...
+
+    def on_pong(self) -> None: ...
+
+    def on_lagging(self) -> None:
+        """The peer reads too slowly: more than the high-water mark waits."""
+
+    def on_drained(self) -> None:
+        """Below the low-water mark again."""
+
+    def on_closed(self, code: int | None) -> None:
+        """Exactly once; drops every reference."""
+
+
+class Door(Protocol):
+    """What the node's gateway is to its connections."""
+
+    turn: Turn
+    frame_bytes: int
+    write_high: int
+    write_low: int
+    lag_bytes: int
+
+    def open(self, connection: "GatewayProtocol", request: Request) -> ConnectionHandler:
+        """Take the connection in, or raise `Refusal`."""
+        ...
+
+    def leave(self, connection: "GatewayProtocol") -> None:
+        """Queue the connection for the drain."""
+        ...
+
+
+def choose_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """The first we know; unlike the library's default, none offered is fine."""
+    return next((Subprotocol(name) for name in SUBPROTOCOLS if name in offered), None)
+
+
+class FirstRequestTimeout(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with a time limit for the first request."""
+
+    _first: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._first = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._first is not None:
+            self._first.cancel()
+        super().connection_lost(exc)
+
+
+class GatewayProtocol(asyncio.Protocol):
+    """One WebSocket connection. Nobody but `flush` and `finish` writes to the transport."""
+
+    __slots__ = (
+        "_binary_message",
+        "_excused",
+        "_fragments",
+        "_timer",
+        "binary",
+        "closing",
+        "door",
+        "handler",
+        "lagging",
+        "out",
+        "peer",
+        "queued",
+        "server_state",
+        "transport",
+        "ws",
+    )
+
+    def __init__(
+        self, config: "Config", server_state: "ServerState", app_state: dict[str, Any]
+    ) -> None:
+        self.server_state = server_state
+        self.door: Door = app_state["gateway"]
+        self.out: list[bytes] = []
+        self.queued = IDLE
+        self.handler: ConnectionHandler | None = None
+        self.closing = False
+        self.lagging = False
+        self.binary = False
+        self.peer = ""
+        self._fragments: list[bytes] | None = None
+        self._binary_message = False
+        self._excused = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # what the loop and uvicorn call
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
+        http = transport.get_protocol()
+        if isinstance(http, HttpToolsProtocol):
+            http.parser = None  # type: ignore[assignment]  # breaks its cycle with the parser: connection_lost never comes
+            if isinstance(http, FirstRequestTimeout) and http._first is not None:
+                http._first.cancel()
+        self.transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if address else ""
+        self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
+        transport.set_write_buffer_limits(high=self.door.write_high, low=self.door.write_low)
+        self.ws: ServerProtocol | None = ServerProtocol(
+            max_size=self.door.frame_bytes, select_subprotocol=choose_subprotocol, logger=WS_LOG
+        )
+
+    def data_received(self, data: bytes) -> None:
+        ws = self.ws
+        if ws is None:
+            return
+        ws.receive_data(data)
+        for event in ws.events_received():
+            if isinstance(event, Frame):
+                self._on_frame(event)
+            elif isinstance(event, Request):
+                self._on_request(event, ws)
+        self._send_control()
+
+    def eof_received(self) -> None:
+        if self.ws is not None:
+            self.ws.receive_eof()
+            self._send_control()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        ws, handler = self.ws, self.handler
+        self.closing, self.ws, self.handler = True, None, None
+        self.out.clear()
+        code = None
+        if ws is not None:
+            code = ws.close_rcvd.code if ws.close_rcvd is not None else None
+            del ws.parser  # breaks the second cycle: the protocol and its generator
+        if handler is not None:
+            handler.on_closed(code)
+
+    def pause_writing(self) -> None:
+        self.lagging = True
+        if self.handler is not None:
+            self.handler.on_lagging()
+
+    def resume_writing(self) -> None:
+        self.lagging = False
+        self._excused = 0
+        if self.handler is not None:
+            self.handler.on_drained()
+
+    def shutdown(self) -> None:
+        """uvicorn asks all connections to go; a session waits for its turn in the drain."""
+        if self.handler is None:
+            self.transport.close()
+        else:
+            self.door.leave(self)
+
+    # what sessions call
+
+    def write(self, frame: bytes) -> None:
+        """One or more complete frames; sent at the end of the turn, in order."""
+        if not self.closing:
+            self._put(frame)
+            if self.lagging:
+                self._check_lag()
+
+    def write_bulk(self, frame: bytes) -> None:
+        """As `write`, in slices after what is urgent: publications to very many sessions."""
+        if not self.closing:
+            self.out.append(frame)
+            if self.queued is IDLE:
+                self.door.turn.bulk(self)
+            if self.lagging:
+                self._check_lag()
+
+    def write_reply(self, frame: bytes) -> None:
+        """As `write`, for a bounded reply: only what queues behind it counts as lag."""
+        if not self.closing:
+            self._excused += len(frame)
+            self._put(frame)
+
+    def buffered(self) -> int:
+        """Bytes that wait here and in the transport."""
+        return self.transport.get_write_buffer_size() + sum(map(len, self.out))
+
+    def close(self, code: CloseCode, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Flush, close frame, abort after the time-out."""
+        ws = self.ws
+        if self.closing or ws is None:
+            return
+        if ws.state is State.OPEN:
+            ws.send_close(code, code.reason)
+            self._send_control()
+        self._close_soon(timeout_s)
+
+    def pause_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def flush(self) -> None:
+        """Hand all that waits to the transport in one write; called once a turn."""
+        self.queued = IDLE
+        out = self.out
+        if out:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+
+    # inside
+
+    def _on_request(self, request: Request, ws: ServerProtocol) -> None:
+        headers = request.headers
+        if not headers.get("Sec-WebSocket-Protocol", "x"):
+            del headers["Sec-WebSocket-Protocol"]  # old centrifuge-python sends an empty one
+        try:
+            if request.path.partition("?")[0] != PATH:
+                raise Refusal(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}")
+            handler = self.door.open(self, request)
+        except Refusal as refusal:
+            response = ws.reject(refusal.status, refusal.why + "\n")
+            if refusal.retry_after_s:
+                response.headers["Retry-After"] = str(refusal.retry_after_s)
+            ws.send_response(response)
+            return
+        response = ws.accept(request)
+        ws.send_response(response)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.handler = handler
+        else:
+            handler.on_closed(None)
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
+            self._binary_message = frame.opcode is Opcode.BINARY
+            if frame.fin:
+                self._on_message(bytes(frame.data))
+            else:
+                self._fragments = [bytes(frame.data)]
+        elif frame.opcode is Opcode.CONT and self._fragments is not None:
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                message, self._fragments = b"".join(self._fragments), None
+                self._on_message(message)
+        elif frame.opcode is Opcode.PONG and self.handler is not None:
+            self.handler.on_pong()
+
+    def _on_message(self, data: bytes) -> None:
+        handler = self.handler
+        if handler is None or self.closing:
+            return
+        if self._binary_message:
+            handler.on_binary(data)
+        else:
+            handler.on_text(data)
+
+    def _send_control(self) -> None:
+        """Queue what the protocol has to say: 101, pong, close, end of stream."""
+        ws = self.ws
+        if ws is None:
+            return
+        for chunk in ws.data_to_send():
+            if chunk:
+                self._put(chunk)
+            else:
+                self._finish()
+        if ws.state is State.CLOSING and not self.closing:
+            self._close_soon(CLOSE_TIMEOUT_S)
+
+    def _close_soon(self, timeout_s: float) -> None:
+        self.closing = True
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(timeout_s, self.transport.abort)
+
+    def _finish(self) -> None:
+        self.closing = True
+        self.flush()
+        self.transport.close()
+
+    def _put(self, data: bytes) -> None:
+        self.out.append(data)
+        self.door.turn.urgent(self)
+
+    def _check_lag(self) -> None:
+        if self.buffered() - self._excused > self.door.lag_bytes:
+            self.close(CloseCode.SLOW, timeout_s=SLOW_TIMEOUT_S)

@@ -1,0 +1,224 @@
+"""The node's door: takes connections in, keeps their sessions, lets them go.
+
+Composes the parts of this package; the only object uvicorn's connections know.
+"""
+
+import asyncio
+import gc
+import logging
+import secrets
+import time
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from websockets.http11 import Request
+
+from messenger.gateway.commands import Commands, methods
+from messenger.gateway.connecting import Connecting
+from messenger.gateway.connection import ConnectionHandler, GatewayProtocol, Refusal
+from messenger.gateway.dirty import DirtyHeads
+from messenger.gateway.drain import Drain
+from messenger.gateway.hub import Hub
+from messenger.gateway.presence import DeviceHooks, TopicPresence
+from messenger.gateway.session import RATE_WINDOW_S, Session
+from messenger.gateway.subscribing import Subscribing
+from messenger.gateway.topics import Topics
+from messenger.gateway.turn import Turn
+from messenger.gateway.wheel import Wheel
+from messenger.limits import Limits
+from messenger.metrics import Metrics
+from messenger.rpc import Rpcs
+from messenger.settings import Settings
+from messenger.wire.codec import choose
+
+FREEZE_EVERY = 1_000  # new connections; a full pass over 15,000 unfrozen ones took 240 ms
+RETRY_AFTER_S = 2
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """All sessions of this node."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rpcs: Rpcs,
+        limits: Limits,
+        hub: Hub,
+        connecting: Connecting,
+        subscribing: Subscribing,
+        topics: Topics,
+        presence: TopicPresence,
+        dirty: DirtyHeads,
+        devices: DeviceHooks,
+        metrics: Metrics,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.subscribing = subscribing
+        self.turn = Turn(asyncio.get_running_loop())
+        self.wheel = Wheel()
+        self.drain = Drain(settings.drain_rate)
+        self.commands = Commands(rpcs, self.spawn, methods(connecting, subscribing, topics))
+        self.commands_per_window = int(settings.command_rate * RATE_WINDOW_S)
+        self.frame_bytes = settings.frame_bytes
+        self.write_high = settings.write_high
+        self.write_low = settings.write_low
+        self.lag_bytes = settings.lag_bytes
+        self.draining = False
+        self._limits = limits
+        self._hub = hub
+        self._presence = presence
+        self._dirty = dirty
+        self._devices = devices
+        self._sessions: dict[str, Session] = {}
+        self._lagging: dict[Session, float] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._opened = 0
+        self._upgrades = float(settings.upgrade_burst)
+        self._upgrades_at = time.monotonic()
+
+    @property
+    def sessions(self) -> int:
+        return len(self._sessions)
+
+    def session(self, client: str) -> Session | None:
+        return self._sessions.get(client)
+
+    # what connections call
+
+    def open(self, connection: GatewayProtocol, request: Request) -> ConnectionHandler:
+        """Take the connection in, or raise `Refusal` with the HTTP answer."""
+        self._check_origin(request)
+        self._check_room(connection)
+        offered = [
+            name.strip()
+            for value in request.headers.get_all("Sec-WebSocket-Protocol")
+            for name in value.split(",")
+        ]
+        chosen = choose(offered, request.path.partition("?")[2])
+        connection.binary = chosen.codec.BINARY
+        client = secrets.token_hex(8)
+        now = time.monotonic()
+        session = Session(
+            self, connection, chosen.codec, client, native_ping=chosen.native_ping, now=now
+        )
+        self._sessions[client] = session
+        self.metrics.sessions.set(len(self._sessions))
+        self.wheel.put(session)
+        self._opened += 1
+        if self._opened % FREEZE_EVERY == 0:
+            gc.collect(1)
+            gc.freeze()  # what lives long is not looked at again; it still dies by its count
+        return session
+
+    def leave(self, connection: GatewayProtocol) -> None:
+        self.draining = True
+        self.drain.add(connection)
+
+    # what sessions call
+
+    def closed(self, session: Session, code: int | None) -> None:
+        """The connection is gone; `code` is the peer's, None without a close frame."""
+        self._sessions.pop(session.client, None)
+        self._lagging.pop(session, None)
+        self.wheel.remove(session)
+        self._dirty.forget(session)
+        self.metrics.sessions.set(len(self._sessions))
+        for subscription in list(session.subscriptions.values()):
+            self.subscribing.leave(session, subscription)
+        if session.caller is not None and session.connected:
+            self._devices.closed(session.caller)
+
+    def lagging(self, session: Session, is_lagging: bool) -> None:  # noqa: FBT001 - one fact
+        if is_lagging:
+            self._lagging[session] = time.monotonic()
+        else:
+            self._lagging.pop(session, None)
+        self.metrics.lagging_sessions.set(len(self._lagging))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        """Run it in the node's task group; a bug in it is logged and ends only itself."""
+        if self._tasks is None:
+            coroutine.close()
+            return
+        self._tasks.create_task(_guarded(coroutine, name), name=name)
+
+    # the node's tasks
+
+    async def run(self) -> None:
+        """Timers, checks, leases and drains, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self.wheel.run(), name="wheel")
+                tasks.create_task(self._hub.run(), name="hub")
+                tasks.create_task(self._presence.run(), name="presence")
+                tasks.create_task(self._dirty.run(), name="dirty")
+                tasks.create_task(self.drain.run(), name="drain")
+                tasks.create_task(self._watch_lag(), name="lag")
+        finally:
+            self._tasks = None
+
+    async def _watch_lag(self) -> None:
+        """Cut off who has lagged too long, and the longest laggers while the sum is too large."""
+        while True:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            total = 0
+            for session, since in list(self._lagging.items()):  # oldest first
+                total += session.connection.buffered()
+                if now - since > self.settings.lag_seconds:
+                    session.cut_off()
+            self.metrics.outbox_bytes.set(total)
+            for session in list(self._lagging):
+                if total <= self.settings.lag_total:
+                    break
+                total -= session.connection.buffered()
+                session.cut_off()
+
+    def _check_origin(self, request: Request) -> None:
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return  # apps send none; a browser always does
+        allowed = self.settings.allowed_origins
+        host = request.headers.get("Host", "")
+        if "*" in allowed or origin in allowed:
+            return
+        if not allowed and origin.partition("://")[2] == host:
+            return
+        self.metrics.upgrades_refused.labels("origin").inc()
+        raise Refusal(HTTPStatus.FORBIDDEN, "origin not allowed")
+
+    def _check_room(self, connection: GatewayProtocol) -> None:
+        why = None
+        if self.draining:
+            why = "draining"
+        elif len(self._sessions) >= self.settings.max_sessions:
+            why = "full"
+        elif not self._limits.admit(connection.peer):
+            why = "address"
+        elif not self._take_upgrade():
+            why = "rate"
+        if why is not None:
+            self.metrics.upgrades_refused.labels(why).inc()
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not now: {why}", RETRY_AFTER_S)
+
+    def _take_upgrade(self) -> bool:
+        now = time.monotonic()
+        rate, burst = self.settings.upgrade_rate, self.settings.upgrade_burst
+        self._upgrades = min(burst, self._upgrades + (now - self._upgrades_at) * rate)
+        self._upgrades_at = now
+        if self._upgrades < 1:
+            return False
+        self._upgrades -= 1
+        return True
+
+
+async def _guarded(coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    try:
+        await coroutine
+    except Exception:
+        log.exception("task failed", extra={"task": name})

@@ -1,0 +1,236 @@
+"""The sessions of this node, by the topics they listen to; what the bus brings goes to them.
+
+Fan-out never awaits and never encodes per session. A hole in a topic's numbers is read from the
+store behind it, then everybody goes on; where it cannot be read, the sessions are told to catch
+up. What comes over the bus is ours, so a payload that cannot be parsed is a bug and is logged.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+from messenger.bus.bus import Bus
+from messenger.gateway.heard import Expelled, Joined, Left, Order, Parsed, parse
+from messenger.gateway.room import Heard, Room, Subscription, Verdict
+from messenger.metrics import Metrics
+from messenger.settings import NamespaceOptions
+from messenger.wire.codec import JSON, PROTOBUF
+from messenger.wire.codes import UnsubscribeCode
+
+HOLD_S = 0.5  # two processes commit in order and publish out of order: wait for the missing one
+CHECK_S = 40.0  # an idle positioned topic is compared with its top this often
+CHECKS_PER_TICK = 500
+
+log = logging.getLogger(__name__)
+
+
+class Positions(Protocol):
+    """The store behind each kind of topic."""
+
+    async def position(self, topic: str, source: str) -> tuple[str, int]:
+        """(epoch, top); keeps the topic's hot window alive."""
+        ...
+
+    async def since(self, topic: str, source: str, offset: int, limit: int) -> list[Heard]:
+        """The publications after `offset`, oldest first, at most `limit`."""
+        ...
+
+
+class Listener(Protocol):
+    """What the hub needs of a session."""
+
+    def end_subscription(self, subscription: Subscription, code: UnsubscribeCode) -> None: ...
+
+    def insufficient(self, subscription: Subscription) -> None:
+        """Its position cannot be continued: 2500, or 3010 for a server-side topic."""
+
+    def expelled(self, account: int, room: Room) -> None: ...
+
+    def ordered(self, order: Order) -> None:
+        """An order to the sessions of an account."""
+
+
+class Hub:
+    """topic -> room."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        positions: Positions,
+        spawn: Callable[[Coroutine[Any, Any, None], str], None],
+        metrics: Metrics,
+        recovery_max: int,
+    ) -> None:
+        self._bus = bus
+        self._positions = positions
+        self._spawn = spawn
+        self._metrics = metrics
+        self._recovery_max = recovery_max
+        self._rooms: dict[str, Room] = {}
+        self._numbers = 0
+        self.on_dirty: Callable[[str, bytes], None] = lambda _topic, _update: None
+
+    def room(self, topic: str, options: NamespaceOptions) -> Room:
+        """The room of `topic`; the first one to enter makes the node listen."""
+        room = self._rooms.get(topic)
+        if room is None:
+            self._numbers += 1  # never reused, so that frames with the number can be shared
+            room = self._rooms[topic] = Room(topic, options, self._numbers)
+            self._bus.listen(topic)
+        return room
+
+    def find(self, topic: str) -> Room | None:
+        return self._rooms.get(topic)
+
+    def leave(self, subscription: Subscription) -> None:
+        """Take the subscription out; the last one to leave ends the listening."""
+        room = subscription.room
+        room.remove(subscription)
+        if room.empty and self._rooms.get(room.topic) is room:
+            del self._rooms[room.topic]
+            self._bus.unlisten(room.topic)
+
+    async def opened(self, room: Room) -> tuple[str, int]:
+        """Wait until the node listens, then read the position; (epoch, top) of now."""
+        await self._bus.listening(room.topic)
+        if room.source in ("eph", "live"):
+            room.open("", 0)
+            return "", 0
+        epoch, top = await self._positions.position(room.topic, room.source)
+        if not room.opened:
+            for heard in room.open(epoch, top):
+                self._hear(room, epoch, heard)
+        elif room.epoch != epoch:
+            self._begin_anew(room, epoch, top)
+        return epoch, top
+
+    async def since(self, room: Room, offset: int) -> list[Heard]:
+        """One more than can be recovered is read, so that "too many" shows."""
+        return await self._positions.since(room.topic, room.source, offset, self._recovery_max + 1)
+
+    def on_message(self, topic: str, payload: bytes) -> None:
+        """The bus brought something for `topic`."""
+        if topic.startswith("dirty:"):
+            self.on_dirty(topic, payload)
+            return
+        room = self._rooms.get(topic)
+        if room is None:
+            return  # the last session left while it was on its way
+        self._dispatch(room, parse(room.source, payload))
+
+    def check_all(self) -> None:
+        """The bus was away: every positioned topic is compared with its top, soon."""
+        for room in self._rooms.values():
+            room.checked_at = 0.0
+
+    async def run(self) -> None:
+        """Compare idle positioned topics with their tops until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1.0)
+            now = loop.time()
+            due = [
+                room
+                for room in self._rooms.values()
+                if room.opened
+                and room.offset >= 0
+                and now - room.checked_at > CHECK_S
+                and room.source not in ("eph", "live")
+            ]
+            for room in due[:CHECKS_PER_TICK]:
+                room.checked_at = now
+                self._spawn(self._check(room), "check")
+
+    async def _check(self, room: Room) -> None:
+        epoch, top = await self._positions.position(room.topic, room.source)
+        if epoch != room.epoch:
+            self._begin_anew(room, epoch, top)
+        elif top > room.offset:
+            self._fill_soon(room, after_s=HOLD_S)
+
+    def _dispatch(self, room: Room, parsed: Parsed) -> None:
+        match parsed:
+            case Heard():
+                self._hear(room, room.epoch, parsed)
+            case (epoch, heard):
+                self._hear(room, epoch, heard)
+            case Joined() | Left():
+                self._deliver_presence(room, parsed)
+            case Expelled(account=account):
+                for subscription in _all_of(room):
+                    _listener(subscription).expelled(account, room)
+            case Order():
+                for subscription in _all_of(room):
+                    _listener(subscription).ordered(parsed)
+            case None:
+                log.error("bus payload not understood", extra={"source": room.source})
+
+    def _hear(self, room: Room, epoch: str, heard: Heard) -> None:
+        verdict = room.judge(epoch, heard)
+        if verdict is Verdict.DELIVER:
+            self._deliver(room, heard)
+            if room.ahead:
+                for waiting in room.due():
+                    self._deliver(room, waiting)
+        elif verdict is Verdict.HOLD:
+            self._fill_soon(room, after_s=HOLD_S if room.source == "chat" else 0.0)
+
+    def _deliver(self, room: Room, heard: Heard) -> None:
+        self._metrics.frames.inc(room.deliver(heard))
+
+    def _fill_soon(self, room: Room, after_s: float) -> None:
+        if not room.filling:
+            room.filling = True
+            self._spawn(self._fill(room, after_s), "fill")
+
+    async def _fill(self, room: Room, after_s: float) -> None:
+        try:
+            if after_s:
+                await asyncio.sleep(after_s)
+                if room.ahead and min(room.ahead) <= room.offset:
+                    room.due()
+            epoch, top = await self._positions.position(room.topic, room.source)
+            if epoch != room.epoch:
+                self._begin_anew(room, epoch, top)
+                return
+            for heard in await self._positions.since(
+                room.topic, room.source, room.offset, self._recovery_max
+            ):
+                if heard.offset == room.offset + 1:
+                    room.offset = heard.offset
+                    self._deliver(room, heard)
+            for waiting in room.due():
+                self._deliver(room, waiting)
+            if room.ahead or top > room.offset:
+                self._begin_anew(room, epoch, max(top, room.offset))
+        finally:
+            room.filling = False
+
+    def _begin_anew(self, room: Room, epoch: str, top: int) -> None:
+        """The numbers cannot be continued: whoever relies on them catches up from the store."""
+        room.epoch, room.offset = epoch, top
+        room.ahead.clear()
+        for subscription in _all_of(room):
+            if subscription.buffer is None:
+                _listener(subscription).insufficient(subscription)
+
+    def _deliver_presence(self, room: Room, moved: "Joined | Left") -> None:
+        for subscription in list(room.live):
+            if subscription.wants_joins:
+                codec = PROTOBUF if subscription.kind & 2 else JSON
+                if subscription.kind & 1:
+                    build = codec.join_id if isinstance(moved, Joined) else codec.leave_id
+                    message = build(room.number, moved.info)
+                else:
+                    named = codec.join if isinstance(moved, Joined) else codec.leave
+                    message = named(room.topic, moved.info)
+                subscription.outlet.write(codec.frame(message))
+
+
+def _all_of(room: Room) -> Iterable[Subscription]:
+    return [*room.live, *room.catching]
+
+
+def _listener(subscription: Subscription) -> Listener:
+    return subscription.session  # type: ignore[return-value]  # room.py is pure and knows no session

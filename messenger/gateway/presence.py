@@ -1,0 +1,79 @@
+"""Who is in a topic: entries in Redis with a lease, join and leave over the topic itself."""
+
+import asyncio
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw
+
+from messenger.bus.streams import Streams
+from messenger.feature import Caller
+from messenger.gateway.room import Subscription
+from messenger.wire.messages import NOTHING, ClientInfo
+
+RENEW_S = 25.0  # of a lease of 60: two renewals may be lost
+
+
+class DeviceHooks(Protocol):
+    """Told of every product session that opens or closes on this node."""
+
+    def opened(self, caller: Caller) -> None: ...
+
+    def closed(self, caller: Caller) -> None: ...
+
+
+class Peer(Protocol):
+    """A session, as far as presence sees it."""
+
+    client: str
+    info: ClientInfo | None
+
+
+class TopicPresence:
+    """Presence and join/leave of generic topics."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._entries: dict[Subscription, tuple[str, str, bytes]] = {}
+
+    def joined(self, session: Peer, subscription: Subscription) -> None:
+        """Call once the subscription is live, so that it hears of its own join."""
+        options = subscription.room.options
+        if not (options.presence or options.join_leave):
+            return
+        topic = subscription.room.topic
+        info = info_json(session, subscription)
+        if options.presence:
+            self._entries[subscription] = topic, session.client, info
+            self._streams.presence_renew(topic, session.client, info)
+        if options.join_leave:
+            self._streams.publish_join(topic, info)
+
+    def left(self, session: Peer, subscription: Subscription) -> None:
+        options = subscription.room.options
+        topic = subscription.room.topic
+        if self._entries.pop(subscription, None) is not None:
+            self._streams.presence_remove(topic, session.client)
+        if options.join_leave and subscription.buffer is None:
+            self._streams.publish_leave(topic, info_json(session, subscription))
+
+    async def run(self) -> None:
+        """Renew the leases until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            for topic, client, info in list(self._entries.values()):
+                self._streams.presence_renew(topic, client, info)
+
+
+def info_json(session: Peer, subscription: Subscription | None) -> bytes:
+    """Who the session is to others on the topic."""
+    info = session.info or ClientInfo("", session.client)
+    chan_info = subscription.chan_info if subscription is not None else b""
+    return msgspec.json.encode(
+        ClientInfo(
+            info.user,
+            session.client,
+            info.conn_info,
+            Raw(chan_info) if chan_info else NOTHING,
+        )
+    )

@@ -1,0 +1,70 @@
+"""One write per connection and loop turn.
+
+A `send` costs the same for one frame as for ten, so frames of a turn leave together. Urgent ones
+(replies, personal pushes, pings, closes) go first; the ten thousand of a large topic go in slices,
+so that they do not stand in the way of everyone else.
+"""
+
+import asyncio
+from collections import deque
+from enum import IntEnum
+from typing import Protocol
+
+SLICE = 512  # bulk writes per turn: about 4 ms
+
+
+class Queued(IntEnum):
+    """Where a connection waits for its flush."""
+
+    IDLE = 0
+    BULK = 1
+    URGENT = 2
+
+
+IDLE, BULK, URGENT = Queued.IDLE, Queued.BULK, Queued.URGENT
+
+
+class Flushable(Protocol):
+    """A connection with bytes to send."""
+
+    queued: Queued
+
+    def flush(self) -> None:
+        """Send all that waits and become IDLE."""
+
+
+class Turn:
+    """The connections of this node that have something to send at the end of this turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._urgent: list[Flushable] = []
+        self._bulk: deque[Flushable] = deque()
+        self._scheduled = False
+
+    def urgent(self, connection: Flushable) -> None:
+        if connection.queued is not URGENT:
+            connection.queued = URGENT
+            self._urgent.append(connection)
+            if not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self._flush)
+
+    def bulk(self, connection: Flushable) -> None:
+        connection.queued = BULK
+        self._bulk.append(connection)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        urgent, self._urgent = self._urgent, []
+        for connection in urgent:
+            connection.flush()
+        bulk = self._bulk
+        for _ in range(min(SLICE, len(bulk))):
+            bulk.popleft().flush()  # one that was flushed as urgent meanwhile has nothing left
+        if bulk:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
