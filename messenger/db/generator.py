@@ -7,6 +7,7 @@ its own lease by its monotonic clock and stops minting long before the lease is 
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 
 from messenger.db.engine import Database, StoreDownError
 from messenger.db.statements import Statement
@@ -53,10 +54,13 @@ class LeaseLostError(Exception):
 class Lease:
     """One generator number, kept by `run`."""
 
-    def __init__(self, db: Database, generator: int, owner: str) -> None:
+    def __init__(
+        self, db: Database, generator: int, owner: str, monotonic: Callable[[], float]
+    ) -> None:
         self._db = db
         self._owner = owner
-        self._renewed = time.monotonic()
+        self._monotonic = monotonic
+        self._renewed = monotonic()
         self.generator = generator
         self.minter = Minter(generator, self._now_ms)
         """Raises LeaseLostError once the lease was not renewed for `STOP_S`."""
@@ -72,7 +76,7 @@ class Lease:
 
     async def renew(self) -> None:
         """Once; a database that is down is survived for as long as minting goes on."""
-        asked = time.monotonic()
+        asked = self._monotonic()
         try:
             async with self._db.statement() as connection:
                 result = await connection.exec_driver_sql(RENEW.sql, (self.generator, self._owner))
@@ -91,17 +95,19 @@ class Lease:
             pass  # it expires by itself
 
     def _now_ms(self) -> int:
-        if time.monotonic() - self._renewed > STOP_S:
+        if self._monotonic() - self._renewed > STOP_S:
             raise LeaseLostError(f"generator {self.generator} was not renewed for {STOP_S:.0f} s")
         return int(time.time() * 1000)
 
 
-async def lease_generator(db: Database, owner: str) -> Lease:
+async def lease_generator(
+    db: Database, owner: str, monotonic: Callable[[], float] = time.monotonic
+) -> Lease:
     """Take a free generator number; `owner` is for the operator's eyes."""
     name = f"{owner}/{uuid.uuid4()}"
     for _ in range(CLAIM_TRIES):
         async with db.statement() as connection:
             row = (await connection.exec_driver_sql(CLAIM.sql, (name,))).fetchone()
         if row is not None:
-            return Lease(db, int(row[0]), name)
+            return Lease(db, int(row[0]), name, monotonic)
     raise LeaseLostError("all 1,024 id generator numbers are leased")

@@ -1,0 +1,109 @@
+"""The pool: what commits when, and how a lost database is called."""
+
+import pytest
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from messenger.db.engine import Database, StoreDown
+from tests.conftest import Stores
+
+SLEEP = "select pg_sleep(5)"
+
+
+async def test_given_a_statement_when_it_returns_then_others_see_its_effect(
+    database: Database,
+) -> None:
+    async with database.statement() as one, database.statement() as other:
+        await one.exec_driver_sql("insert into generator values (1023, 'seen', 0)")
+
+        rows = await other.exec_driver_sql(
+            "delete from generator where gen_id = 1023 returning owner"
+        )
+
+        assert rows.scalar_one() == "seen"
+
+
+async def test_given_a_transaction_when_its_body_raises_then_nothing_is_kept(
+    database: Database,
+) -> None:
+    async def change_my_mind() -> None:
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("insert into generator values (1022, 'x', 0)")
+            raise ValueError("changed my mind")
+
+    with pytest.raises(ValueError, match="changed my mind"):
+        await change_my_mind()
+
+    async with database.statement() as connection:
+        rows = await connection.exec_driver_sql("select 1 from generator where gen_id = 1022")
+        assert rows.fetchall() == []
+
+
+async def test_given_a_slow_statement_when_its_time_is_over_then_the_store_is_down(
+    stores: Stores,
+) -> None:
+    database = await Database.connect(stores.database_url, pool=1, statement_timeout=0.05)
+
+    with pytest.raises(StoreDown):
+        async with database.statement() as connection:
+            await connection.exec_driver_sql(SLEEP)
+
+    async with database.statement() as connection:  # and the pool still serves
+        assert (await connection.exec_driver_sql("select 1")).scalar_one() == 1
+    await database.close()
+
+
+async def test_given_every_connection_taken_when_one_more_is_asked_then_the_store_is_down(
+    stores: Stores,
+) -> None:
+    database = await Database.connect(stores.database_url, pool=1, statement_timeout=0.05)
+
+    async with database.statement():
+        with pytest.raises(StoreDown):
+            await database.held()
+
+    await database.close()
+
+
+async def test_given_a_connection_cut_by_the_server_when_used_then_the_store_is_down(
+    database: Database,
+) -> None:
+    async def use_a_cut_connection() -> None:
+        async with database.statement() as victim:
+            pid = (await victim.exec_driver_sql("select pg_backend_pid()")).scalar_one()
+            async with database.statement() as killer:
+                await killer.exec_driver_sql("select pg_terminate_backend($1)", (pid,))
+            await victim.exec_driver_sql("select 1")
+
+    with pytest.raises(StoreDown):
+        await use_a_cut_connection()
+
+    async with database.statement() as connection:
+        assert (await connection.exec_driver_sql("select 1")).scalar_one() == 1
+
+
+async def test_given_no_server_when_connecting_then_the_store_is_down() -> None:
+    with pytest.raises(StoreDown):
+        await Database.connect("postgresql+asyncpg://peyk@/peyk?host=/nonexistent")
+
+
+async def test_given_a_wrong_statement_when_run_then_it_is_not_called_an_outage(
+    database: Database,
+) -> None:
+    with pytest.raises(ProgrammingError):
+        async with database.statement() as connection:
+            await connection.exec_driver_sql("select nothing_of_the_kind")
+
+
+async def test_given_a_value_that_does_not_fit_when_run_then_it_is_not_called_an_outage(
+    database: Database,
+) -> None:
+    with pytest.raises(DBAPIError):
+        async with database.statement() as connection:
+            await connection.exec_driver_sql("select $1::int", (2**31,))
+
+
+async def test_given_json_when_read_then_it_is_decoded(database: Database) -> None:
+    async with database.statement() as connection:
+        row = await connection.exec_driver_sql("select $1::jsonb", ('{"a": [1, "سلام"]}',))
+
+        assert row.scalar_one() == {"a": [1, "سلام"]}
