@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -124,9 +124,7 @@ class Link(asyncio.Protocol):
                 self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise AssertionError("a stream connection has a stream transport")
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by duck typing
         self._ticker = self._loop.call_later(self._timeout_s / _CHECKS, self._tick)
 
     def connection_lost(self, exc: Exception | None) -> None:
