@@ -220,15 +220,15 @@ class Last(Struct, frozen=True, gc=False):
     at: int
 
 
-class Me(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Me(Struct, frozen=True, kw_only=True):
     role: RoleName
     rights: list[RightName]
     joined_seq: int
     read_seq: int
     cleared_seq: int
     muted_until: int
-    pin: int | None = None
-    folder: int | None = None
+    pin: int | None
+    folder: int | None
 
 
 class ChatObject(Struct, frozen=True, kw_only=True, omit_defaults=True):

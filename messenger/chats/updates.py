@@ -81,25 +81,25 @@ class ChatLeft(Struct, frozen=True, kw_only=True, tag_field="t", tag="chat.left"
 class ChatMuted(Struct, frozen=True, kw_only=True, tag_field="t", tag="chat.muted"):
     aev: int
     chat: str
-    until: int
+    muted_until: int
 
 
 class ChatPinned(Struct, frozen=True, kw_only=True, tag_field="t", tag="chat.pinned"):
     aev: int
     chat: str
-    rank: int | None
+    pin: int | None
 
 
 class ChatFolder(Struct, frozen=True, kw_only=True, tag_field="t", tag="chat.folder"):
     aev: int
     chat: str
-    n: int | None
+    folder: int | None
 
 
 class ChatDraft(Struct, frozen=True, kw_only=True, tag_field="t", tag="chat.draft"):
     aev: int
     chat: str
-    text: str
+    draft: str
 
 
 class ChatCleared(Struct, frozen=True, kw_only=True, tag_field="t", tag="chat.cleared"):

@@ -1,0 +1,1 @@
+"""SQL of chats: `chats` and `links` by chat, `mine` by account, `changes` what alters members."""
