@@ -147,6 +147,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Positive[float], why("upgrades a second and node; beyond: 503 before the handshake")
     ] = 3_000.0
     upgrade_burst: Annotated[Positive[int], why("upgrades at once after a quiet time")] = 6_000
+    command_rate: Annotated[
+        Positive[float], why("commands a second of a session, over 5 s; beyond: close 3013")
+    ] = 200.0
     frame_bytes: Annotated[
         int, why("protocol default; beyond: close 1009", ge=1_024, le=16 * MIB)
     ] = 64 * KIB
@@ -349,10 +352,8 @@ def _one_of(name: str, value: Value, alias: str, other: Value) -> Value:
 
 def _check_pairs(settings: Settings) -> None:
     if (settings.database_url is None) != (settings.redis_url is None):
-        given, missing = ("DATABASE_URL", "REDIS_URL")
-        if settings.database_url is None:
-            given, missing = missing, given
-        raise SettingsError(f"{missing}: missing, though {given} is set; give both or neither")
+        missing = "REDIS_URL" if settings.redis_url is None else "DATABASE_URL"
+        raise SettingsError(f"{missing}: missing, the other one is set; give both or neither")
     if settings.write_low > settings.write_high:
         raise SettingsError("write_low: above write_high")
     for network in settings.trusted_proxies:
