@@ -152,6 +152,7 @@ class Metrics:
         self.commit_to_push_seconds = self._spread("commit_to_push_seconds", "Commit to frame")
         self.repaired_heads = self._count("repaired_heads", "Chats told after a node died")
         self.shed = self._counts("shed", "Dropped under load", "what")
+        self.shed_fanout = self.shed.labels("fanout")
         self.ladder_step = self._gauge("ladder_step", "Step of the shedding ladder")
 
     def _declare_stores(self) -> None:

@@ -112,3 +112,23 @@ _ids = itertools.count(1_000)
 def account() -> int:
     """A fresh account: tests share a database."""
     return next(_ids)
+
+
+@pytest_asyncio.fixture
+async def three_shards(tmp_path: Path) -> AsyncIterator[str]:
+    """A cluster of three masters, since one server forgives what three do not."""
+    edges = (0, 5_461, 10_923, 16_384)
+    async with AsyncExitStack() as stack:
+        servers = []
+        for number in range(3):
+            server = RedisServer(tmp_path / f"shard{number}")
+            stack.push_async_callback(server.kill)
+            await server.start(slots=None)
+            await server.ask("CLUSTER", "ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
+            await server.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            servers.append(server)
+        for server in servers[1:]:
+            await servers[0].ask("CLUSTER", "MEET", "127.0.0.1", server.port, server.port + 1)
+        for server in servers:
+            await server.wait_ready()
+        yield f"redis+cluster://127.0.0.1:{servers[0].port}"
