@@ -182,6 +182,23 @@ class Command(Message, frozen=True, gc=False, omit_defaults=True):
         )
 
 
+REQUEST_NAMES: Final[dict[type[Message], str]] = {
+    ConnectRequest: "connect",
+    SubscribeRequest: "subscribe",
+    UnsubscribeRequest: "unsubscribe",
+    PublishRequest: "publish",
+    PresenceRequest: "presence",
+    PresenceStatsRequest: "presence_stats",
+    HistoryRequest: "history",
+    PingRequest: "ping",
+    SendRequest: "send",
+    RpcRequest: "rpc",
+    RefreshRequest: "refresh",
+    SubRefreshRequest: "sub_refresh",
+}
+"""The field of `Command` that carries each request."""
+
+
 class SubscribeResult(Message, frozen=True, gc=False, omit_defaults=True):
     expires: bool = False
     ttl: U32 = 0
