@@ -1,0 +1,82 @@
+"""Changing what was said: edit, delete for everybody or for oneself.
+
+One statement each: lock the chat, check, change, number. The update goes out after the commit; who
+misses it finds the event by its number.
+"""
+
+import msgspec
+
+from messenger.delivery.fanout import Delivery
+from messenger.feature import Caller, Refused
+from messenger.log.events import EventLog
+from messenger.messages.indexing import Indexer
+from messenger.messages.objects import chat_of, counts_of, extra_text, message_of
+from messenger.messages.protocol import (
+    Deleted,
+    DeleteMessages,
+    Edited,
+    EditMessage,
+    Extra,
+    MessageDeleted,
+    MessageEdited,
+    MessageHidden,
+)
+from messenger.messages.store import MessageStore
+from messenger.messages.texts import checked_text
+from messenger.wire.codes import ErrorCode
+
+WINDOW_MS = 48 * 3_600_000
+
+
+class Editing:
+    """The rpcs `messages.edit` and `messages.delete`."""
+
+    def __init__(
+        self, store: MessageStore, events: EventLog, delivery: Delivery, indexer: Indexer
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._delivery = delivery
+        self._indexer = indexer
+
+    async def edit(self, request: EditMessage, caller: Caller) -> Edited:
+        """Own texts for 48 hours; forwards stay what they were."""
+        chat = chat_of(request.chat)
+        text = checked_text(request.text, request.ents)
+        extra = extra_text(Extra(ents=request.ents or None))
+        edited = await self._store.edit(chat, request.seq, caller.account, text, extra, WINDOW_MS)
+        event = edited.event
+        if edited.changed:
+            message = message_of(edited.row, counts_of(edited.stat))
+            update = MessageEdited(str(chat), event.ev, message)
+            self._delivery.chat_event(event, msgspec.json.encode(update))
+            self._indexer.edited(chat, request.seq, text)
+        return Edited(ev=event.ev, at=event.at)
+
+    async def delete(self, request: DeleteMessages, caller: Caller) -> Deleted:
+        """All or nothing; repeating gives the same end state and makes no event."""
+        if request.scope == "me":
+            return await self._hide(request, caller)
+        chat = chat_of(request.chat)
+        await self._store.member(chat, caller.account)  # a banned one is told so
+        done = await self._events.delete_messages(
+            chat, request.seqs, caller.account, window_ms=WINDOW_MS
+        )
+        if done.changed:
+            update = MessageDeleted(
+                str(chat), done.event.ev, seqs=list(done.seqs), by=str(caller.account)
+            )
+            self._delivery.chat_event(done.event, msgspec.json.encode(update))
+            self._indexer.deleted(chat, done.seqs)
+        return Deleted(ev=done.event.ev)
+
+    async def _hide(self, request: DeleteMessages, caller: Caller) -> Deleted:
+        chat = chat_of(request.chat)
+        standing = await self._store.member(chat, caller.account)
+        if max(request.seqs) > standing.last_seq:
+            raise Refused(ErrorCode.NO_MESSAGE)
+        aev, seqs = await self._store.hide(caller.account, chat, request.seqs)
+        if seqs:
+            update = MessageHidden(aev=aev, chat=str(chat), seqs=seqs)
+            self._delivery.account_fact(caller.account, msgspec.json.encode(update))
+        return Deleted(aev=aev)

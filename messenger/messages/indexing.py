@@ -1,0 +1,135 @@
+"""The search index, filled from what was written, at most two seconds behind.
+
+A lost entry is a message that search does not find: nothing else depends on the index, so it is
+fed from memory and never holds up a send.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from msgspec import Struct
+
+from messenger.db.engine import Database, StoreDown
+from messenger.db.statements import Statement
+from messenger.folding import index_tokens, token_hash
+from messenger.ids import ChatId
+from messenger.log.committer import Written
+
+EVERY_S = 0.5
+BATCH = 200  # 19 us of folding each: 4 ms between two awaits
+WAITING = 50_000  # entries; beyond it new messages are not indexed
+AGAIN_S = 5.0
+"""An edit is indexed twice: another node may still be about to index the text before it."""
+
+ADD = Statement(
+    "insert into message_index(chat_id, seq, tokens)"
+    " select t.c, t.s, t.tokens::int[] from unnest($1::bigint[], $2::int[], $3::text[])"
+    " as t(c, s, tokens)"
+    " on conflict (chat_id, seq) do update set tokens = excluded.tokens",
+    key="chat_id",
+)
+REMOVE = Statement(
+    "delete from message_index where chat_id = $1 and seq = any($2::int[])", key="chat_id"
+)
+
+log = logging.getLogger(__name__)
+
+
+class _Entry(Struct, frozen=True, gc=False):
+    text: str
+    at_ms: int
+    """When it was written, for the lag."""
+
+
+def chat_token(chat: ChatId) -> int:
+    """The chat's own token: `tokens @> {chat, word..}` needs no second index."""
+    return token_hash(f"#{chat}")
+
+
+def tokens_of(chat: ChatId, text: str) -> list[int]:
+    return [chat_token(chat), *sorted({token_hash(token) for token in index_tokens(text)})]
+
+
+class Indexer:
+    """Gathers what is to be indexed; `run` writes it."""
+
+    def __init__(
+        self, db: Database, now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
+    ) -> None:
+        self._db = db
+        self._now_ms = now_ms
+        self._waiting: dict[tuple[ChatId, int], _Entry] = {}
+        self._again: list[tuple[float, ChatId, int, str]] = []
+        self._gone: list[tuple[ChatId, list[int]]] = []
+        self.dropped = 0
+
+    @property
+    def lag_ms(self) -> int:
+        """How long the oldest entry of this node has waited."""
+        first = next(iter(self._waiting.values()), None)
+        return max(0, self._now_ms() - first.at_ms) if first else 0
+
+    def written(self, batch: Sequence[Written]) -> None:
+        """For the committer's `on_batch`."""
+        for one in batch:
+            if one.send.body:
+                self._put(one.send.chat, one.seq, one.send.body, one.at)
+
+    def edited(self, chat: ChatId, seq: int, text: str) -> None:
+        self._put(chat, seq, text, self._now_ms())
+        if len(self._again) < WAITING:
+            self._again.append((time.monotonic() + AGAIN_S, chat, seq, text))
+
+    def deleted(self, chat: ChatId, seqs: Collection[int]) -> None:
+        for seq in seqs:
+            self._waiting.pop((chat, seq), None)
+        self._again = [one for one in self._again if one[1] != chat or one[2] not in seqs]
+        if len(self._gone) < WAITING:
+            self._gone.append((chat, list(seqs)))
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.flush()
+            except StoreDown:
+                log.warning("index waits", extra={"waiting": len(self._waiting)})
+
+    async def flush(self) -> None:
+        """Write all that is waiting now."""
+        now = time.monotonic()
+        while self._again and self._again[0][0] <= now:
+            _, chat, seq, text = self._again.pop(0)
+            self._put(chat, seq, text, self._now_ms())
+        while self._waiting:
+            await self._write(list(self._waiting.items())[:BATCH])
+        while self._gone:
+            async with self._db.statement() as connection:
+                await connection.exec_driver_sql(REMOVE.sql, self._gone[0])
+            self._gone.pop(0)
+
+    async def _write(self, batch: Sequence[tuple[tuple[ChatId, int], _Entry]]) -> None:
+        values = (
+            [chat for (chat, _), _ in batch],
+            [seq for (_, seq), _ in batch],
+            [_array(tokens_of(chat, entry.text)) for (chat, _), entry in batch],
+        )
+        async with self._db.statement() as connection:
+            await connection.exec_driver_sql(ADD.sql, values)
+        for key, entry in batch:
+            if self._waiting.get(key) is entry:  # else it was edited meanwhile
+                del self._waiting[key]
+
+    def _put(self, chat: ChatId, seq: int, text: str, at_ms: int) -> None:
+        if len(self._waiting) >= WAITING:
+            self.dropped += 1
+            return
+        self._waiting[chat, seq] = _Entry(text, at_ms)
+
+
+def _array(tokens: Sequence[int]) -> str:
+    """As PostgreSQL reads it: arrays of arrays would have to be of one length."""
+    return "{" + ",".join(map(str, tokens)) + "}"
