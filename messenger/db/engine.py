@@ -48,6 +48,7 @@ class Database:
             pool_size=pool,
             max_overflow=0,  # the bound of the queue: callers wait `pool_timeout`, then StoreDown
             pool_timeout=statement_timeout,
+            hide_parameters=True,  # they are people's words; errors are logged
             pool_pre_ping=False,  # a round trip per statement; a broken connection is found by use
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
