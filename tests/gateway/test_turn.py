@@ -1,0 +1,75 @@
+"""One write per connection and turn; urgent before bulk; order within a connection."""
+
+import asyncio
+
+from messenger.gateway.turn import IDLE, SLICE, Queued, Turn
+
+
+class Connection:
+    """Counts its writes."""
+
+    def __init__(self, turn: Turn, log: list[str], name: str) -> None:
+        self.queued: Queued = IDLE
+        self.turn, self.log, self.name = turn, log, name
+        self.out: list[str] = []
+
+    def write(self, what: str) -> None:
+        self.out.append(what)
+        self.turn.urgent(self)
+
+    def write_bulk(self, what: str) -> None:
+        self.out.append(what)
+        if self.queued is IDLE:
+            self.turn.bulk(self)
+
+    def flush(self) -> None:
+        self.queued = IDLE
+        if self.out:
+            self.log.append(f"{self.name}:{'+'.join(self.out)}")
+            self.out.clear()
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_given_several_frames_in_a_turn_when_it_ends_then_they_leave_in_one_write() -> None:
+    log: list[str] = []
+    connection = Connection(Turn(asyncio.get_running_loop()), log, "a")
+
+    connection.write("1")
+    connection.write("2")
+    await turns(2)
+
+    assert log == ["a:1+2"]
+
+
+async def test_given_bulk_and_urgent_when_the_turn_ends_then_urgent_goes_first() -> None:
+    log: list[str] = []
+    turn = Turn(asyncio.get_running_loop())
+    many = [Connection(turn, log, f"b{n}") for n in range(SLICE + 10)]
+    one = Connection(turn, log, "u")
+
+    for connection in many:
+        connection.write_bulk("x")
+    one.write("y")
+    await turns(1)
+
+    assert log[0] == "u:y"
+    assert len(log) == SLICE + 1
+    await turns(2)
+    assert len(log) == SLICE + 11
+
+
+async def test_given_bulk_then_urgent_on_one_connection_when_flushed_then_order_holds() -> None:
+    log: list[str] = []
+    turn = Turn(asyncio.get_running_loop())
+    connection = Connection(turn, log, "a")
+
+    connection.write_bulk("1")
+    connection.write("2")
+    connection.write_bulk("3")
+    await turns(3)
+
+    assert log == ["a:1+2+3"]
