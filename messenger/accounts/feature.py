@@ -1,0 +1,174 @@
+"""People, organisations and bots: what they may call, and what other features ask about them."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from messenger.accounts import protocol
+from messenger.accounts.blocking import Blocks
+from messenger.accounts.codes import CodeSender, sender_of
+from messenger.accounts.contacts import Contacts
+from messenger.accounts.devices import Devices
+from messenger.accounts.housekeeping import Housekeeping
+from messenger.accounts.issuing import now_ms as wall_ms
+from messenger.accounts.phones import PhoneVault
+from messenger.accounts.presence import Presence
+from messenger.accounts.privacy import Privacy
+from messenger.accounts.profiles import Profiles, ShowChat
+from messenger.accounts.refreshing import RefreshTokens
+from messenger.accounts.signin import SigningIn
+from messenger.accounts.signup import SigningUp
+from messenger.accounts.store.devices import CodeStore, DeviceStore
+from messenger.accounts.store.people import PeopleStore
+from messenger.accounts.store.relations import RelationStore
+from messenger.accounts.tickets import Tickets
+from messenger.bus.bus import Bus
+from messenger.db.engine import Database
+from messenger.delivery.fanout import Delivery
+from messenger.feature import Access, Background, Feature, Handler, NameGuard, Rpc
+from messenger.ids import AccountId, ChatId
+from messenger.limits import Limits
+from messenger.log.account_log import AccountLog
+from messenger.settings import Settings
+from messenger.tokens import ConnectionTokens
+
+
+class Accounts(Struct, frozen=True):
+    """The parts of this package; what other features may ask stands first."""
+
+    people: PeopleStore
+    privacy: Privacy
+    blocks: Blocks
+    profiles: Profiles
+    presence: Presence
+    """Also the gateway's hooks for sessions that open and close."""
+    devices: Devices
+    contacts: Contacts
+    signing_in: SigningIn
+    housekeeping: Housekeeping
+
+
+async def show_no_chat(_caller: AccountId, _chat: ChatId) -> None:
+    """For platforms without the feature chats."""
+
+
+def assemble(
+    settings: Settings,
+    db: Database,
+    bus: Bus,
+    delivery: Delivery,
+    limits: Limits,
+    tokens: ConnectionTokens,
+    mint: Callable[[], int],
+    *,
+    sender: CodeSender | None = None,
+    guards: Sequence[NameGuard] = (),
+    show_chat: ShowChat = show_no_chat,
+    now_ms: Callable[[], int] = wall_ms,
+) -> Accounts:
+    """Put the parts together.
+
+    `guards` is read at each call, so that the composition root may fill it later. `sender` is a
+    real provider of text messages; None: the one that the setting `code_sender` names.
+    """
+    people, relations = PeopleStore(db), RelationStore(db)
+    account_log = AccountLog(db, now_ms)
+    vault = PhoneVault(settings.pepper)
+    codes = CodeStore(db)
+    privacy = Privacy(people, relations, lambda account: presence.hidden(account))
+    presence = Presence(bus, delivery, privacy, now_ms)
+    profiles = Profiles(people, account_log, delivery, guards, show_chat, now_ms)
+    devices = Devices(
+        DeviceStore(db),
+        RefreshTokens(settings.pepper),
+        tokens,
+        bus,
+        delivery,
+        presence,
+        settings,
+        mint,
+        now_ms,
+    )
+    return Accounts(
+        people=people,
+        privacy=privacy,
+        blocks=Blocks(people, relations, profiles, delivery, now_ms),
+        profiles=profiles,
+        presence=presence,
+        devices=devices,
+        contacts=Contacts(
+            people, relations, account_log, privacy, profiles, vault, delivery, now_ms
+        ),
+        signing_in=SigningIn(
+            people,
+            codes,
+            SigningUp(people, vault, mint, now_ms),
+            devices,
+            vault,
+            Tickets(settings.pepper, settings.otp_digits),
+            sender or sender_of(settings.code_sender, settings.home),
+            limits,
+            guards,
+            settings,
+            now_ms,
+        ),
+        housekeeping=Housekeeping(people, codes, now_ms),
+    )
+
+
+def create(accounts: Accounts) -> Feature:
+    """The rpcs and the tasks. `accounts.push_token` comes with push delivery."""
+    return Feature(
+        "accounts",
+        rpcs=(*_signing_in(accounts), *_own(accounts), *_others(accounts)),
+        tasks=(
+            Background("accounts.presence", accounts.presence.run),
+            Background("accounts.revocations", accounts.devices.run),
+            Background("accounts.blocks", accounts.blocks.run),
+            Background("accounts.housekeeping", accounts.housekeeping.run),
+        ),
+    )
+
+
+def _signing_in(accounts: Accounts) -> Sequence[Rpc]:
+    """The three methods that make tokens: without one, by HTTP only."""
+    signing_in, devices = accounts.signing_in, accounts.devices
+    methods: Sequence[tuple[str, type[Struct], Handler]] = (
+        ("accounts.request_code", protocol.RequestCode, signing_in.request_code),
+        ("accounts.sign_in", protocol.SignIn, signing_in.sign_in),
+        ("accounts.token", protocol.Refresh, devices.token),
+    )
+    return [
+        Rpc(name, request, handler, limits=("api.conn",), access=Access.HTTP)
+        for name, request, handler in methods
+    ]
+
+
+def _own(accounts: Accounts) -> Sequence[Rpc]:
+    """One's own account and devices."""
+    devices, privacy = accounts.devices, accounts.privacy
+    return (
+        Rpc("accounts.me", protocol.Nothing, accounts.profiles.me),
+        Rpc("accounts.update", protocol.Update, accounts.profiles.update),
+        Rpc("accounts.privacy", protocol.SetPrivacy, privacy.privacy),
+        Rpc("accounts.sessions", protocol.Nothing, devices.sessions),
+        Rpc("accounts.revoke_session", protocol.RevokeSession, devices.revoke_session),
+        Rpc("accounts.sign_out", protocol.Nothing, devices.sign_out),
+        Rpc("accounts.delete", protocol.Delete, accounts.signing_in.delete),
+    )
+
+
+def _others(accounts: Accounts) -> Sequence[Rpc]:
+    """Other people."""
+    blocks, contacts, presence = accounts.blocks, accounts.contacts, accounts.presence
+    return (
+        Rpc("accounts.get", protocol.Get, accounts.profiles.get),
+        Rpc("accounts.resolve", protocol.Resolve, accounts.profiles.resolve),
+        Rpc("accounts.import_contacts", protocol.ImportContacts, contacts.import_contacts),
+        Rpc("accounts.contacts", protocol.After, contacts.contacts),
+        Rpc("accounts.remove_contact", protocol.RemoveContact, contacts.remove_contact),
+        Rpc("accounts.block", protocol.Block, blocks.block),
+        Rpc("accounts.blocked", protocol.After, blocks.blocked),
+        Rpc("accounts.presence", protocol.Watch, presence.presence, limits=("presence",)),
+        Rpc("accounts.watch", protocol.Watch, presence.watch, limits=("presence",)),
+    )

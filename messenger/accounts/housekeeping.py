@@ -1,0 +1,49 @@
+"""What time alone must do to accounts: forget codes, and forget the deleted for good.
+
+Any node may do it, several at once too: every step has an end state.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from messenger.accounts.store.devices import CodeStore
+from messenger.accounts.store.people import PeopleStore
+from messenger.accounts.usernames import TOMBSTONE_MS
+from messenger.db.engine import StoreDown
+
+DAY_MS = 86_400_000
+CODE_DAYS = 7  # long enough to look into abuse
+UNDO_DAYS = 30
+EVERY_S = 600.0
+BATCH = 100
+
+log = logging.getLogger(__name__)
+
+
+class Housekeeping:
+    """Forgets."""
+
+    def __init__(self, people: PeopleStore, codes: CodeStore, now_ms: Callable[[], int]) -> None:
+        self._people = people
+        self._codes = codes
+        self._now_ms = now_ms
+
+    async def run(self) -> None:
+        """A round every ten minutes until cancelled."""
+        while True:
+            try:
+                await self.round()
+            except StoreDown:
+                log.warning("housekeeping waits for the database")
+            await asyncio.sleep(EVERY_S)
+
+    async def round(self) -> int:
+        """One round; how many accounts it forgot."""
+        now = self._now_ms()
+        await self._codes.purge(now - CODE_DAYS * DAY_MS)
+        before = now - UNDO_DAYS * DAY_MS
+        doomed = await self._people.doomed(before, BATCH)
+        for one in doomed:
+            await self._people.forget(one, before, now + TOMBSTONE_MS)
+        return len(doomed)

@@ -1,0 +1,1 @@
+"""Queries of the accounts package; every statement names its distribution key."""
