@@ -168,16 +168,18 @@ def _loose(ledger: Ledger, truth: Truth) -> Found:
             yield None
 
 
-def _dense(_: Ledger, truth: Truth) -> Found:
+def _dense(ledger: Ledger, truth: Truth) -> Found:
+    watched: dict[str, int] = {}
+    for (_, chat), opened in ledger.opened.items():
+        watched[chat] = min(opened.ev, watched.get(chat, opened.ev))
     for chat, held in truth.chats.items():
-        yield from _holes(chat, "seq", [stored.seq for stored in held.messages], held.last_seq)
-        if held.facts:
-            yield from _holes(chat, "ev", [fact.ev for fact in held.facts], held.last_ev)
+        yield from _holes(chat, "seq", 1, [stored.seq for stored in held.messages], held.last_seq)
+        start = watched.get(chat, held.last_ev) + 1
+        yield from _holes(chat, "ev", start, [fact.ev for fact in held.facts], held.last_ev)
 
 
-def _holes(chat: str, what: str, numbers: list[int], last: int) -> Found:
-    """Ascending by one up to `last`, from wherever the reading began."""
-    start = min(numbers, default=last + 1) if what == "ev" else 1
+def _holes(chat: str, what: str, start: int, numbers: list[int], last: int) -> Found:
+    """Every number from `start` to `last`, once."""
     for number, expected in zip(sorted(numbers), range(start, last + 1), strict=False):
         if number != expected:
             yield Breach.LOST, f"chat {chat}: {what} {expected} is missing"
@@ -306,7 +308,11 @@ def _unread(ledger: Ledger, truth: Truth) -> Found:
             yield None
         head = truth.heads.get(account, {}).get(chat)
         told = None if head is None else _count_above(head.read_seq, held)
-        if head is None or told not in allowed or head.seq != held.last_seq:
+        if (
+            head is None
+            or told not in allowed
+            or (head.ev, head.seq) != (held.last_ev, held.last_seq)
+        ):
             yield (
                 Breach.UNREAD,
                 f"account {account}, chat {chat}: server says {head} = {told}, counted {allowed}",

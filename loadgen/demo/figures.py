@@ -94,7 +94,7 @@ def latencies(
     acks_cut: list[float] = []
     for message in ledger.messages.values():
         if message.outcome is Outcome.ACKED:
-            waits = acks_cut if message.cut or message.tries > 1 else acks
+            waits = acks_cut if message.cut else acks
             waits.append(message.acked_s - message.intended_s)
     pushes = []
     for device, rows in ledger.applied.items():
@@ -103,14 +103,22 @@ def latencies(
             message_ = ledger.messages.get(row.event)
             if message_ is None or row.kind != "message.new" or row.via is not Via.PUSH:
                 continue
-            if message_.account != account and not message_.cut and message_.tries <= 1:
+            if message_.account != account and not message_.cut:
                 pushes.append(row.at_s - message_.intended_s)
+    late = [
+        message.sent_s - message.intended_s
+        for message in ledger.messages.values()
+        if not message.cut
+    ]
     back = [absence.back_s - absence.cut_s for absence in absences]
     return [
         latency("ack", "send → stored and acknowledged", "after the commit", acks),
         latency("deliver", "send → on the other person's device", "by live push", pushes),
         latency("cut", "send → acknowledged, over a cut socket", "absence included", acks_cut),
         latency("back", "socket cut → connected again", "absence included", back),
+        latency(
+            "lateness", "plan → handed to the socket", "the virtual people's own lateness", late
+        ),
         latency("sign-up", "code asked → signed in", "two HTTP calls", sign_ups),
     ]
 

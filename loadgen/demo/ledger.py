@@ -41,7 +41,6 @@ class Message(Struct):
     text: str
     intended_s: float
     sent_s: float = -1.0
-    tries: int = 0
     outcome: Outcome = Outcome.OPEN
     seq: int = 0
     ev: int = 0
