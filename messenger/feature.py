@@ -86,7 +86,7 @@ class Access(Enum):
     ANYONE = "any connection, signed in or not"
 
 
-Handler = Callable[[Any, Any], Answer | Later | Awaitable[Answer]]
+Handler = Callable[[Any, Any], Answer | Later | Awaitable[Answer | Later]]
 """(request struct, Caller) -> answer. For `Access.HTTP` the caller's account and device are 0."""
 
 

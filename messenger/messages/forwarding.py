@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from messenger.feature import Caller, Later, Refused
+from messenger.feature import Caller, Later, Refused, WriteGate
 from messenger.ids import ChatId
 from messenger.log.committer import Committer, Send, Written
 from messenger.log.events import ChatFlag, MessageFlag
@@ -32,10 +32,17 @@ from messenger.wire.codes import ErrorCode
 class Forwarding:
     """The rpc `messages.forward`."""
 
-    def __init__(self, store: MessageStore, chats: ChatStore, committer: Committer) -> None:
+    def __init__(
+        self,
+        store: MessageStore,
+        chats: ChatStore,
+        committer: Committer,
+        gate: WriteGate | None = None,
+    ) -> None:
         self._store = store
         self._chats = chats
         self._committer = committer
+        self._gate = gate
 
     async def forward(self, request: ForwardMessages, caller: Caller) -> Later:
         """Each message is sent or refused on its own; a repeat finds those that were sent."""
@@ -44,6 +51,8 @@ class Forwarding:
         if len(keys) != len(request.seqs) or len(set(keys)) != len(keys):
             why = {"field": "random_ids", "why": "one per message, each its own"}
             raise Refused(ErrorCode.INVALID, why)
+        if self._gate is not None:
+            self._gate.check(chat=to, account=caller.account)
         standing = await self._store.member(source, caller.account)
         if standing.flags & ChatFlag.PROTECTED:
             raise Refused(ErrorCode.PROTECTED_CONTENT)

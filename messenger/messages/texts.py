@@ -3,9 +3,14 @@
 import unicodedata
 from collections.abc import Sequence
 
+import msgspec
+
 from messenger.feature import Refused
 from messenger.messages.protocol import MAX_TEXT, MAX_TEXT_BYTES, Entity
 from messenger.wire.codes import ErrorCode
+
+
+MAX_ENTITY_BYTES = 16_384  # of their JSON: one message always fits into a page
 
 
 def checked_text(text: str, ents: Sequence[Entity]) -> str:
@@ -27,6 +32,8 @@ def checked_text(text: str, ents: Sequence[Entity]) -> str:
 
 def check_entities(text: str, ents: Sequence[Entity]) -> None:
     """Within the text, in order of their start, and each with the fields of its kind alone."""
+    if ents and len(msgspec.json.encode(ents)) > MAX_ENTITY_BYTES:
+        raise Refused(ErrorCode.TOO_LARGE, {"field": "ents", "limit": MAX_ENTITY_BYTES})
     start = 0
     for entity in ents:
         if entity.at < start:

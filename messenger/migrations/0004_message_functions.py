@@ -38,7 +38,7 @@ EDIT_TEXT = f"""
 create function edit_text(p_now bigint, p_chat bigint, p_seq int, p_actor bigint,
   p_window bigint, p_body text, p_extra jsonb)
 returns table({EVENT}, m_ev int, m_sender bigint, m_at bigint, m_flags int, m_edited bigint,
-  m_reply int, m_extra jsonb)
+  m_reply int, m_extra jsonb, m_stat jsonb)
 language plpgsql volatile set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
@@ -47,10 +47,12 @@ declare
   c record;
   st smallint;
   any_post boolean;
+  stat jsonb;
 begin
   select * into c from chat where chat_id = p_chat for update;
   select * into s from standing(p_now, p_chat, p_actor);
   select * into m from message where chat_id = p_chat and seq = p_seq;
+  select p.reactions into stat from post_stat p where p.chat_id = p_chat and p.seq = p_seq;
   any_post := c.kind = 3 and s.role >= 3 and exists (
     select 1 from membership b where b.chat_id = p_chat and b.account_id = p_actor
     and may(p_now, 4, c.kind, c.rights, b.role, b.rights, b.until));
@@ -68,19 +70,19 @@ begin
   if st = 0 and (m.body, m.extra) is not distinct from (p_body, p_extra) then
     return query select 1::smallint, 0::bigint, c.last_ev, coalesce(m.edited_at, m.sent_at),
       c.last_seq, c.kind, c.flags, c.member_ver, c.epoch, m.ev, m.sender_id, m.sent_at, m.flags,
-      m.edited_at, m.reply_seq, m.extra;
+      m.edited_at, m.reply_seq, m.extra, stat;
     return;
   elsif st <> 0 then
     return query select st, case when st = 9 then m.sent_at + p_window else s.until end,
       null::int, null::bigint, null::int, c.kind, c.flags, c.member_ver, c.epoch, null::int,
-      null::bigint, null::bigint, null::int, null::bigint, null::int, null::jsonb;
+      null::bigint, null::bigint, null::int, null::bigint, null::int, null::jsonb, null::jsonb;
     return;
   end if;
   update message set body = p_body, extra = p_extra, edited_at = greatest(c.last_at, p_now),
     flags = flags | 4 where chat_id = p_chat and seq = p_seq;
   return query
     select 0::smallint, 0::bigint, e.ev, e.at, e.seq, e.chat_kind, e.chat_flags, e.member_ver,
-      e.epoch, m.ev, m.sender_id, m.sent_at, m.flags | 4, e.at, m.reply_seq, p_extra
+      e.epoch, m.ev, m.sender_id, m.sent_at, m.flags | 4, e.at, m.reply_seq, p_extra, stat
     from append_event(p_now, p_chat, 2::smallint, p_seq, p_actor, null) e;
 end $$
 """
@@ -278,16 +280,18 @@ CHATS_DIFFERENCE = """
 create function chats_difference(p_chat bigint[], p_ev int[], p_limit int[])
 returns table(chat_id bigint, ev int, is_message boolean, seq int, kind smallint,
   actor_id bigint, payload jsonb, m_ev int, m_sender bigint, m_at bigint, m_kind smallint,
-  m_flags int, m_edited bigint, m_reply int, m_body text, m_extra jsonb)
+  m_flags int, m_edited bigint, m_reply int, m_body text, m_extra jsonb, m_stat jsonb)
 language sql stable set enable_seqscan = off as $$
   select t.chat_id, d.ev, d.is_message, d.seq, d.kind, d.actor_id,
          case when d.is_message then null else d.payload end, m.ev, m.sender_id, m.sent_at,
-         m.kind, m.flags, m.edited_at, m.reply_seq, m.body, m.extra
+         m.kind, m.flags, m.edited_at, m.reply_seq, m.body, m.extra, p.reactions
   from unnest(p_chat, p_ev, p_limit) with ordinality as t(chat_id, ev, n, ord)
   cross join lateral chat_difference(t.chat_id, t.ev, t.n) d
   left join lateral (
     select * from message m where m.chat_id = t.chat_id and m.seq = d.seq
     and (d.is_message or d.kind = 2) limit 1) m on true
+  left join lateral (
+    select * from post_stat p where p.chat_id = t.chat_id and p.seq = m.seq limit 1) p on true
   order by t.ord, d.ev
 $$
 """

@@ -1,0 +1,76 @@
+"""What the messages package offers: the rpcs `messages.*` and the tasks behind them."""
+
+from messenger.db.engine import Database
+from messenger.delivery.fanout import Delivery
+from messenger.feature import Background, Feature, Rpc, WriteGate
+from messenger.log.committer import Committer
+from messenger.log.events import EventLog
+from messenger.log.store import ChatStore
+from messenger.messages import protocol as wire
+from messenger.messages.aside import Aside
+from messenger.messages.cursors import CursorStore, Receipts
+from messenger.messages.editing import Editing
+from messenger.messages.forwarding import Forwarding
+from messenger.messages.history import HistoryReader
+from messenger.messages.indexing import Indexer
+from messenger.messages.reacting import Reacting
+from messenger.messages.reading import Cursors
+from messenger.messages.scheduled import Schedule
+from messenger.messages.searching import Searching
+from messenger.messages.sending import Sending
+from messenger.messages.store import MessageStore
+from messenger.messages.typing import TypingRelay
+
+
+def cursors(db: Database, chats: ChatStore, delivery: Delivery) -> Cursors:
+    """Made before the feature, because the committer's `on_batch` feeds it."""
+    return Cursors(CursorStore(db, chats), Receipts(db, delivery))
+
+
+def create(
+    db: Database,
+    committer: Committer,
+    chats: ChatStore,
+    events: EventLog,
+    delivery: Delivery,
+    cursors: Cursors,
+    indexer: Indexer,
+    gate: WriteGate | None = None,
+) -> Feature:
+    """`cursors.own_sends` and `indexer.written` are to be called with every committed batch."""
+    store, aside = MessageStore(db), Aside()
+    schedule = Schedule(db, chats, committer, aside)
+    sending = Sending(committer, schedule, gate)
+    editing = Editing(store, events, delivery, indexer)
+    forwarding = Forwarding(store, chats, committer, gate)
+    reacting = Reacting(store, delivery)
+    history = HistoryReader(store, chats)
+    searching = Searching(db, store, indexer)
+    typing = TypingRelay(store, delivery, aside)
+    account, chat = "msg.account", "msg.chat"
+    return Feature(
+        "messages",
+        rpcs=[
+            Rpc("messages.send", wire.SendMessage, sending.send, limits=(account, chat)),
+            Rpc("messages.edit", wire.EditMessage, editing.edit, limits=(account,)),
+            Rpc("messages.delete", wire.DeleteMessages, editing.delete, limits=(account,)),
+            Rpc("messages.forward", wire.ForwardMessages, forwarding.forward, limits=(account,)),
+            Rpc("messages.react", wire.React, reacting.react, limits=(account,)),
+            Rpc("messages.read", wire.MoveCursors, cursors.read, limits=("read",)),
+            Rpc("messages.delivered", wire.MoveCursors, cursors.delivered, limits=("read",)),
+            Rpc("messages.readers", wire.AtMessage, history.readers, limits=("history",)),
+            Rpc("messages.get", wire.GetMessages, history.get, limits=("history",)),
+            Rpc("messages.history", wire.GetHistory, history.history, limits=("history",)),
+            Rpc("messages.search", wire.SearchMessages, searching.search, limits=("search",)),
+            Rpc("messages.typing", wire.Typing, typing.typing, limits=("typing",)),
+            Rpc("messages.scheduled", wire.OfChat, schedule.scheduled, limits=("history",)),
+            Rpc("messages.unschedule", wire.Unschedule, schedule.unschedule, limits=(account,)),
+        ],
+        tasks=[
+            Background("cursors", cursors.run),
+            Background("indexer", indexer.run),
+            Background("reactions", reacting.run),
+            Background("schedule", schedule.run),
+            Background("aside", aside.run),
+        ],
+    )

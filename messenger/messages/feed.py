@@ -1,0 +1,100 @@
+"""The chat log as updates: what `chat:<id>` recovers from and `sync.difference` is made of.
+
+An update read back says what the live one said, except that new and edited messages show their
+present content; the later edit or deletion that explains it follows under its own number.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from messenger.chats.updates import chat_update
+from messenger.db.engine import Database
+from messenger.db.statements import Statement
+from messenger.ids import AccountId, ChatId
+from messenger.log.events import EventKind
+from messenger.log.store import ChatStore, MessageRow
+from messenger.messages.objects import counts_of, message_of
+from messenger.messages.protocol import (
+    MessageDeleted,
+    MessageEdited,
+    MessageNew,
+    MessageReactions,
+)
+
+DIFFERENCES = Statement(
+    "select chat_id, ev, is_message, seq, kind, actor_id, payload, m_ev, m_sender, m_at, m_kind,"
+    " m_flags, m_edited, m_reply, m_body, m_extra, m_stat"
+    " from chats_difference($1::bigint[], $2::int[], $3::int[])",
+    key="chat_id",
+)
+
+Events = list[tuple[int, bytes]]
+"""(ev, update), dense from the one after the position asked for."""
+
+log = logging.getLogger(__name__)
+
+
+class ChatFeed:
+    """Reads updates back from the log."""
+
+    def __init__(self, db: Database, chats: ChatStore) -> None:
+        self._db = db
+        self._chats = chats
+
+    async def may_open(self, chat: ChatId, account: AccountId) -> bool:
+        """Is the account a member; False also for a chat that does not exist."""
+        membership = await self._chats.membership(chat, account)
+        return membership is not None and membership.role > 0
+
+    async def head(self, chat: ChatId) -> tuple[int, int]:
+        """(epoch, ev); (0, 0) for an unknown chat."""
+        head = await self._chats.head(chat)
+        return (head.epoch, head.ev) if head else (0, 0)
+
+    async def since(self, chat: ChatId, ev: int, limit: int) -> Events:
+        """The events after `ev`; empty where they are no longer kept."""
+        return (await self.since_many([(chat, ev, limit)], {})).get(chat, [])
+
+    async def since_many(
+        self, wanted: Sequence[tuple[ChatId, int, int]], floors: Mapping[ChatId, int]
+    ) -> dict[ChatId, Events]:
+        """The same for (chat, ev, limit) of many chats, in one statement.
+
+        A message up to its chat's floor is shown as a tombstone: it is from before the reader
+        came, in a chat that keeps its past from new members.
+        """
+        columns = [list(column) for column in zip(*wanted, strict=True)]
+        async with self._db.statement() as connection:
+            result = await connection.exec_driver_sql(DIFFERENCES.sql, tuple(columns))
+            rows: Sequence[Any] = result.fetchall()
+        found: dict[ChatId, Events] = {}
+        after = {chat: ev for chat, ev, _ in wanted}
+        for row in rows:
+            events = found.setdefault(row[0], [])
+            if row[1] != after[row[0]] + len(events) + 1:
+                log.error("chat log has a hole", extra={"chat": row[0], "ev": row[1]})
+                after[row[0]] = -1  # nothing after the hole is taken
+                continue
+            update = _update(row, floors.get(row[0], 0))
+            events.append((row[1], msgspec.json.encode(update)))
+        return found
+
+
+def _update(row: Sequence[Any], floor: int) -> Any:
+    """One row of the difference as the struct of its update."""
+    chat, ev, is_message, seq, kind, actor, payload = row[:7]
+    if is_message or kind == EventKind.EDIT:
+        message = MessageRow(*[seq, *row[7:14], None, *row[14:16]])
+        m = message_of(message, counts_of(row[16]), hidden=seq <= floor)
+        return MessageNew(str(chat), ev, m) if is_message else MessageEdited(str(chat), ev, m)
+    if kind == EventKind.DELETE:
+        return MessageDeleted(str(chat), ev, seqs=payload["seqs"], by=str(actor))
+    if kind == EventKind.REACTIONS:
+        return MessageReactions(str(chat), ev, seq, payload["counts"])
+    update = chat_update(chat, ev, kind, actor=actor, seq=seq, payload=payload)
+    if update is None:
+        raise AssertionError(f"unreachable: event kind {kind} has no update")
+    return update
