@@ -9,7 +9,6 @@ from messenger.feature import Refused
 from messenger.messages.protocol import MAX_TEXT, MAX_TEXT_BYTES, Entity
 from messenger.wire.codes import ErrorCode
 
-
 MAX_ENTITY_BYTES = 16_384  # of their JSON: one message always fits into a page
 
 
