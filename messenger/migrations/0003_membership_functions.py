@@ -39,13 +39,13 @@ begin
 end $$
 """
 
-# Status of an account: 0 in, 1 was in, 2 banned (until), 3 full. One row with account 0 where all
+# Status of an account: 0 in (with its role), 1 was in, 2 banned (until), 3 full. One row with account 0 where all
 # are refused (4, 6, or 5: link dead, no such request), or for the event of becoming big (9).
 # The link's uses are counted here, under the chat's lock: 10,000 clicks at once cannot pass it.
 ADMIT_MEMBERS = """
 create function admit_members(p_now bigint, p_chat bigint, p_actor bigint, p_needs int,
   p_accounts bigint[], p_link bytea, p_requested boolean, p_limit int, p_small int)
-returns table(account_id bigint, until bigint, $HEAD)
+returns table(account_id bigint, role text, until bigint, $HEAD)
 language plpgsql volatile set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
@@ -74,7 +74,7 @@ begin
     if not found then refused := 5; end if;
   end if;
   if refused > 0 then
-    return query select 0::bigint, 0::bigint, refused, c.last_ev, c.last_at, c.last_seq, c.kind,
+    return query select 0::bigint, null, 0::bigint, refused, c.last_ev, c.last_at, c.last_seq, c.kind,
       c.flags, c.member_ver, c.epoch;
     return;
   end if;
@@ -84,7 +84,7 @@ begin
       when mb.role < 0 and (mb.until = 0 or mb.until > p_now) then 2
       when c.member_count + v_joined >= p_limit then 3 else 0 end;
     if refused > 0 then
-      return query select v_account, mb.until, refused, h.last_ev, h.last_at, h.last_seq, h.kind,
+      return query select v_account, null, mb.until, refused, h.last_ev, h.last_at, h.last_seq, h.kind,
         h.flags, h.member_ver, h.epoch from chat h where h.chat_id = p_chat;
       continue;
     end if;
@@ -108,8 +108,8 @@ begin
     insert into outbox_c(chat_id, account_id, kind, payload, at)
       select p_chat, v_account, 1, jsonb_build_object('ev', h.last_ev), p_now
       from chat h where h.chat_id = p_chat;
-    return query select v_account, 0::bigint, 0::smallint, h.last_ev, h.last_at, h.last_seq, h.kind,
-      c.flags, h.member_ver, h.epoch from chat h where h.chat_id = p_chat;
+    return query select v_account, v_role, 0::bigint, 0::smallint, h.last_ev, h.last_at, h.last_seq,
+      h.kind, c.flags, h.member_ver, h.epoch from chat h where h.chat_id = p_chat;
   end loop;
   if v_joined > 0 and v_link is not null then
     update invite_link l set uses = l.uses + v_joined
@@ -120,8 +120,8 @@ begin
     update chat set flags = c.flags | 1 where chat_id = p_chat;
     insert into outbox_c(chat_id, account_id, kind, payload, at)
       values (p_chat, 0, 2, '{}', p_now);
-    return query select 0::bigint, 0::bigint, 9::smallint, h.last_ev, h.last_at, h.last_seq, h.kind,
-      c.flags, h.member_ver, h.epoch from chat h where h.chat_id = p_chat;
+    return query select 0::bigint, null, 0::bigint, 9::smallint, h.last_ev, h.last_at, h.last_seq,
+      h.kind, c.flags, h.member_ver, h.epoch from chat h where h.chat_id = p_chat;
   end if;
 end $$
 """

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from messenger.chats.protocol import RoleName
 from messenger.chats.rights import ALL_RIGHTS, Kind, Seat
 from messenger.chats.store.rows import rows
 from messenger.db.engine import Database
@@ -28,7 +29,7 @@ CREATE = Statement(
     key="chat_id",
 )
 ADMIT = Statement(
-    f"select account_id, until, {_HEAD}"  # noqa: S608 - constants
+    f"select account_id, role, until, {_HEAD}"  # noqa: S608 - constants
     " from admit_members($1, $2, $3, $4, $5::bigint[], $6, $7, $8, $9)",
     key="chat_id",
 )
@@ -75,6 +76,9 @@ ADVANCE = Statement(
 )
 
 
+NOBODY = AccountId(0)
+
+
 @unique
 class Status(IntEnum):
     """What the functions answer; 2-3, 5 and 7-9 mean what the function says they mean."""
@@ -114,8 +118,11 @@ class Outcome(Struct, frozen=True):
 
     status: Status
     event: Event
-    account: AccountId = AccountId(0)
+    account: AccountId = NOBODY
     until: int = 0
+    """Of a ban that refuses a seat."""
+    role: RoleName = "left"
+    """Of a new seat."""
 
 
 class NewChat(Struct, frozen=True, kw_only=True):
@@ -143,7 +150,7 @@ class SeatChange(Struct, frozen=True, kw_only=True):
     seen: Seat
     new: Seat
     kind: EventKind
-    name: str
+    name: RoleName
     """The new role as members are told."""
     why: str
     """What the account is told if it loses its seat."""
@@ -198,7 +205,10 @@ class Changes:
         """
         values = (now_ms, chat, actor, needs, list(accounts), link, requested, limit, small)
         found = await rows(self._db, ADMIT, *values)
-        return [_outcome(chat, row[2:], AccountId(row[0]), until=row[1] or 0) for row in found]
+        return [
+            _outcome(chat, row[3:], AccountId(row[0]), until=row[2] or 0, role=row[1] or "left")
+            for row in found
+        ]
 
     async def change_seat(self, now_ms: int, chat: ChatId, change: SeatChange) -> Outcome:
         """STALE where the seats are no longer as they were seen."""
@@ -283,12 +293,16 @@ class Changes:
 
 
 def _outcome(
-    chat: ChatId, row: Sequence[Any], account: AccountId = AccountId(0), until: int = 0
+    chat: ChatId,
+    row: Sequence[Any],
+    account: AccountId = NOBODY,
+    until: int = 0,
+    role: RoleName = "left",
 ) -> Outcome:
     status = Status(row[0])
     if status is Status.NO_CHAT:
         raise Refused(ErrorCode.NO_CHAT)
-    return Outcome(status, event_of(chat, row[1:]), account, until)
+    return Outcome(status, event_of(chat, row[1:]), account, until, role)
 
 
 def _outbox(row: Sequence[Any]) -> OutboxRow:

@@ -28,6 +28,10 @@ SET_FACT = Statement(
 )
 OF_DIRECT = Statement("select chat_id from direct where lo_id = $1 and hi_id = $2", key="lo_id")
 RESERVE_DIRECT = Statement("select reserve_direct($1, $2, $3)", key="lo_id")
+OF_KEY = Statement(
+    "select chat_id from create_key where account_id = $1 and device_id = $2 and random_id = $3",
+    key="account_id",
+)
 RESERVE_KEY = Statement("select reserve_create_key($1, $2, $3, $4, $5, $6)", key="account_id")
 SETTLE = Statement(
     "select account_id, aev, here, fresh"
@@ -108,6 +112,11 @@ class Mine:
         """The id of the direct chat of the two: `chat`, or the one reserved before."""
         return ChatId((await rows(self._db, RESERVE_DIRECT, lo, hi, chat))[0][0])
 
+    async def of_key(self, account: AccountId, device: DeviceId, random_id: int) -> ChatId | None:
+        """The chat reserved for this key."""
+        found = await rows(self._db, OF_KEY, account, device, random_id)
+        return found[0][0] if found else None
+
     async def reserve_key(
         self, now_ms: int, account: AccountId, device: DeviceId, random_id: int, chat: ChatId
     ) -> ChatId:
@@ -123,7 +132,7 @@ class Mine:
         infos: Sequence[bytes],
         why: str,
     ) -> list[Settled]:
-        """Copy how `accounts` stand to the chat now; repeating it changes nothing."""
+        """Copy how `accounts` stand to the chat now, in their order; repeating changes nothing."""
         found = await rows(
             self._db,
             SETTLE,
