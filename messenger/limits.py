@@ -22,7 +22,7 @@ from messenger.metrics import Metrics
 from messenger.settings import LimitRule
 from messenger.wire.codes import ErrorCode
 
-BUCKETS_MAX = 100_000  # in memory; ~250 bytes each. Beyond it the least recently made are dropped
+BUCKETS_MAX = 100_000  # in memory; ~250 bytes each. Beyond it the oldest are dropped
 NEVER_S = 86_400  # life of a bucket that does not refill; one key is used for less than a day
 DOWN_RETRY_MS = 1_000
 _LOOKS = 4  # old buckets looked at when a new one is made
@@ -86,12 +86,14 @@ class Limits:
         *,
         development: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        buckets_max: int = BUCKETS_MAX,
     ) -> None:
         self._rules = rules
         self._bus = bus
         self._metrics = metrics
         self._development = development
         self._clock = clock
+        self._buckets_max = buckets_max
         self._buckets: OrderedDict[tuple[str, object], _Bucket] = OrderedDict()
 
     def is_local(self, rule: str) -> bool:
@@ -167,7 +169,7 @@ class Limits:
         """A full bucket is the same as none; a few looks per new one keep their number down."""
         for _ in range(min(_LOOKS, len(self._buckets))):
             key, oldest = self._buckets.popitem(last=False)
-            if not oldest.is_full(now) and len(self._buckets) < BUCKETS_MAX:
+            if not oldest.is_full(now) and len(self._buckets) < self._buckets_max:
                 self._buckets[key] = oldest  # goes to the end: looked at again later
 
     def _down(self, rule: str, kind: Kind) -> None:
