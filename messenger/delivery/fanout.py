@@ -16,6 +16,7 @@ from messenger.delivery.members import MemberLists
 from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.log.committer import Written
 from messenger.log.events import Event
+from messenger.log.repair import Untold
 from messenger.metrics import Metrics
 
 BIG = 1  # bit of chat.flags: events go to `chat:<id>`
@@ -108,6 +109,18 @@ class Delivery:
     def close_device(self, account: AccountId, device: DeviceId, code: int) -> None:
         """Close the live sockets of a device, on whatever node; device 0: all of the account."""
         self._bus.publish(f"eph:{account}", b"x close %d %d" % (device, code))
+
+    def repaired(self, untold: Untold) -> None:
+        """A chat whose node died before it told anybody: say where it stands (at most twice)."""
+        head = untold.head
+        self._streams.write_heads([(untold.chat, head.epoch, head.ev, head.seq, head.at)])
+        update = msgspec.json.encode(
+            Dirty(str(untold.chat), epoch=head.epoch, ev=head.ev, seq=head.seq, at=head.at)
+        )
+        if head.flags & BIG:
+            self._bus.publish(f"dirty:{untold.chat}", update)
+        for account in untold.members:
+            self.ephemeral(account, update)
 
     async def run(self) -> None:
         """Send the coalesced heads of big chats until cancelled."""

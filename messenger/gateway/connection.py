@@ -248,8 +248,8 @@ class GatewayProtocol(asyncio.Protocol):
             return
         if ws.state is State.OPEN:
             ws.send_close(code, code.reason)
-            self._send_control()
         self._close_soon(timeout_s)
+        self._send_control()
 
     def pause_reading(self) -> None:
         if not self.transport.is_closing():

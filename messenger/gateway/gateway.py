@@ -5,12 +5,10 @@ Composes the parts of this package; the only object uvicorn's connections know.
 
 import asyncio
 import gc
-import logging
+import random
 import secrets
 import time
-from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Any
 
 from websockets.http11 import Request
 
@@ -23,6 +21,7 @@ from messenger.gateway.hub import Hub
 from messenger.gateway.presence import DeviceHooks, TopicPresence
 from messenger.gateway.session import RATE_WINDOW_S, Session
 from messenger.gateway.subscribing import Subscribing
+from messenger.gateway.tasks import Tasks
 from messenger.gateway.topics import Topics
 from messenger.gateway.turn import Turn
 from messenger.gateway.wheel import Wheel
@@ -34,8 +33,6 @@ from messenger.wire.codec import choose
 
 FREEZE_EVERY = 1_000  # new connections; a full pass over 15,000 unfrozen ones took 240 ms
 RETRY_AFTER_S = 2
-
-log = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -61,7 +58,8 @@ class Gateway:
         self.turn = Turn(asyncio.get_running_loop())
         self.wheel = Wheel()
         self.drain = Drain(settings.drain_rate)
-        self.commands = Commands(rpcs, self.spawn, methods(connecting, subscribing, topics))
+        self._tasks = Tasks()
+        self.commands = Commands(rpcs, self._tasks.spawn, methods(connecting, subscribing, topics))
         self.commands_per_window = int(settings.command_rate * RATE_WINDOW_S)
         self.frame_bytes = settings.frame_bytes
         self.write_high = settings.write_high
@@ -75,7 +73,6 @@ class Gateway:
         self._devices = devices
         self._sessions: dict[str, Session] = {}
         self._lagging: dict[Session, float] = {}
-        self._tasks: asyncio.TaskGroup | None = None
         self._opened = 0
         self._upgrades = float(settings.upgrade_burst)
         self._upgrades_at = time.monotonic()
@@ -118,6 +115,15 @@ class Gateway:
         self.draining = True
         self.drain.add(connection)
 
+    def go_away(self, window_s: float) -> None:
+        """Tell every device that this node leaves, and when to come back: spread, not at once."""
+        self.draining = True
+        for session in self._sessions.values():
+            if session.caller is not None:
+                resume_ms = random.randint(0, int(window_s * 1_000))  # noqa: S311 - spreads load
+                update = b'{"t":"system.go_away","resume_after_ms":%d}' % resume_ms
+                session.send(session.codec.publication(f"eph:{session.caller.account}", update))
+
     # what sessions call
 
     def closed(self, session: Session, code: int | None) -> None:
@@ -139,28 +145,17 @@ class Gateway:
             self._lagging.pop(session, None)
         self.metrics.lagging_sessions.set(len(self._lagging))
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        """Run it in the node's task group; a bug in it is logged and ends only itself."""
-        if self._tasks is None:
-            coroutine.close()
-            return
-        self._tasks.create_task(_guarded(coroutine, name), name=name)
-
     # the node's tasks
 
     async def run(self) -> None:
         """Timers, checks, leases and drains, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                tasks.create_task(self.wheel.run(), name="wheel")
-                tasks.create_task(self._hub.run(), name="hub")
-                tasks.create_task(self._presence.run(), name="presence")
-                tasks.create_task(self._dirty.run(), name="dirty")
-                tasks.create_task(self.drain.run(), name="drain")
-                tasks.create_task(self._watch_lag(), name="lag")
-        finally:
-            self._tasks = None
+        async with self._tasks, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.wheel.run(), name="wheel")
+            tasks.create_task(self._hub.run(), name="hub")
+            tasks.create_task(self._presence.run(), name="presence")
+            tasks.create_task(self._dirty.run(), name="dirty")
+            tasks.create_task(self.drain.run(), name="drain")
+            tasks.create_task(self._watch_lag(), name="lag")
 
     async def _watch_lag(self) -> None:
         """Cut off who has lagged too long, and the longest laggers while the sum is too large."""
@@ -215,10 +210,3 @@ class Gateway:
             return False
         self._upgrades -= 1
         return True
-
-
-async def _guarded(coroutine: Coroutine[Any, Any, None], name: str) -> None:
-    try:
-        await coroutine
-    except Exception:
-        log.exception("task failed", extra={"task": name})

@@ -7,12 +7,13 @@ up. What comes over the bus is ours, so a payload that cannot be parsed is a bug
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from messenger.bus.bus import Bus
 from messenger.gateway.heard import Expelled, Joined, Left, Order, Parsed, parse
 from messenger.gateway.room import Heard, Room, Subscription, Verdict
+from messenger.gateway.tasks import Tasks
 from messenger.metrics import Metrics
 from messenger.settings import NamespaceOptions
 from messenger.wire.codec import JSON, PROTOBUF
@@ -58,15 +59,14 @@ class Hub:
         self,
         bus: Bus,
         positions: Positions,
-        spawn: Callable[[Coroutine[Any, Any, None], str], None],
         metrics: Metrics,
         recovery_max: int,
     ) -> None:
         self._bus = bus
         self._positions = positions
-        self._spawn = spawn
         self._metrics = metrics
         self._recovery_max = recovery_max
+        self._tasks = Tasks()
         self._rooms: dict[str, Room] = {}
         self._numbers = 0
         self.on_dirty: Callable[[str, bytes], None] = lambda _topic, _update: None
@@ -125,7 +125,11 @@ class Hub:
             room.checked_at = 0.0
 
     async def run(self) -> None:
-        """Compare idle positioned topics with their tops until cancelled."""
+        """Fill holes and compare idle positioned topics with their tops, until cancelled."""
+        async with self._tasks:
+            await self._check_idle()
+
+    async def _check_idle(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1.0)
@@ -140,7 +144,7 @@ class Hub:
             ]
             for room in due[:CHECKS_PER_TICK]:
                 room.checked_at = now
-                self._spawn(self._check(room), "check")
+                self._tasks.spawn(self._check(room), "check")
 
     async def _check(self, room: Room) -> None:
         epoch, top = await self._positions.position(room.topic, room.source)
@@ -182,7 +186,7 @@ class Hub:
     def _fill_soon(self, room: Room, after_s: float) -> None:
         if not room.filling:
             room.filling = True
-            self._spawn(self._fill(room, after_s), "fill")
+            self._tasks.spawn(self._fill(room, after_s), "fill")
 
     async def _fill(self, room: Room, after_s: float) -> None:
         try:

@@ -306,9 +306,8 @@ class Subscribing:
 
 
 def _by(session: Session, claims: SubscriptionClaims | None) -> SubscribeBy:
-    standing = Standing.CLIENT if session.user else Standing.ANONYMOUS
     return SubscribeBy(
-        standing=standing,
+        standing=Standing.of(session.user, subscribed=False),
         account=str(session.caller.account) if session.caller is not None else "",
         token=claims is not None,
     )

@@ -134,10 +134,7 @@ class Topics:
         return options
 
     def _check(self, may: Any, session: Session, topic: str, options: NamespaceOptions) -> None:
-        if topic in session.subscriptions:
-            standing = Standing.SUBSCRIBER
-        else:
-            standing = Standing.CLIENT if session.user else Standing.ANONYMOUS
+        standing = Standing.of(session.user, subscribed=topic in session.subscriptions)
         verdict = may(options, standing=standing, insecure=self._settings.client.insecure)
         if verdict is not None:
             raise Refused(verdict)

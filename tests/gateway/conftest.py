@@ -113,7 +113,7 @@ async def serving() -> AsyncIterator[Served]:
     server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server._serve([listening]))
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.005)
         try:
             yield Served(door, server, listening.getsockname()[1])
