@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -48,6 +49,8 @@ class Program:
         self._log = log
         self._user = user
         self._process: Process | None = None
+        self.started = 0.0
+        """Wall-clock time of the last start, for people."""
 
     @property
     def pid(self) -> int | None:
@@ -78,6 +81,7 @@ class Program:
                 env=self._environ,
                 start_new_session=True,
             )
+            self.started = round(time.time(), 3)
         finally:
             if output is not None:
                 output.close()
@@ -160,3 +164,12 @@ def works_in(pid: int, folder: Path) -> bool:
         return Path(f"/proc/{pid}/cwd").resolve(strict=True) == folder.resolve()
     except OSError:
         return False
+
+
+def started_at(pid: int) -> float:
+    """When the process started, in the kernel's own count; 0 where nobody can tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return float(stat.rpartition(")")[2].split()[19])  # field 22: the name may hold spaces
+    except (OSError, IndexError, ValueError):
+        return 0.0

@@ -44,8 +44,7 @@ __all__ = [
 
 def why(reason: str, shown: str = "", **bounds: Any) -> Meta:
     """The reason of a default; `shown` is the default in words where it is computed."""
-    extra: dict[str, Any] = {"shown": shown} if shown else {}
-    return Meta(description=reason, extra=extra, **bounds)
+    return Meta(description=reason, extra={"shown": shown}, **bounds)
 
 
 def secret(reason: str, shown: str = "generated in home") -> Meta:

@@ -9,6 +9,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from messenger.embedded.binaries import EmbeddedError
@@ -31,13 +32,20 @@ class Servers:
     def programs(self) -> list[Program]:
         return [server.program for server in _both(self.postgres, self.redis)]
 
-    async def watch(self, on_death: Callable[[Program, int], None]) -> None:
+    async def watch(
+        self, on_death: Callable[[Program, int], None], on_restart: Callable[[], None]
+    ) -> None:
         """Restart what dies, until cancelled. Raises GaveUpError when it dies too often."""
         now = asyncio.get_running_loop().time
+
+        async def again(server: PostgresServer | RedisServer) -> None:
+            await server.run()
+            on_restart()
+
         async with asyncio.TaskGroup() as tasks:
             for server in _both(self.postgres, self.redis):
-                name = f"keep {server.program.name}"
-                tasks.create_task(keep(server.program, server.run, on_death, now), name=name)
+                kept = keep(server.program, partial(again, server), on_death, now)
+                tasks.create_task(kept, name=f"keep {server.program.name}")
 
 
 @asynccontextmanager
