@@ -58,6 +58,8 @@ class Database:
                 "server_settings": {
                     "application_name": "peyk",
                     "jit": "off",
+                    # a plan made while a table is small would scan it when it has grown
+                    "enable_seqscan": "off",
                     "timezone": "UTC",
                     "statement_timeout": str(int(statement_timeout * 1000)),
                 },

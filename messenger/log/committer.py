@@ -103,6 +103,10 @@ class Intents(Protocol):
     def end(self, batch: int) -> None: ...
 
 
+def _nothing() -> None:
+    """There is no connection to abort."""
+
+
 class _BadRowError(Exception):
     """Some row of the batch cannot be written as it is; `data`: for what the sender wrote."""
 
@@ -138,6 +142,7 @@ class Committer:
         self._full = asyncio.Event()
         self._closing = False
         self._connection: AsyncConnection | None = None
+        self._abort: Callable[[], None] = _nothing
         self._committed_at = 0.0
         self._batches = count(1)
 
@@ -250,10 +255,17 @@ class Committer:
         columns = zip(*(msgspec.structs.astuple(send) for send, _, _ in part), strict=True)
         values = (now, now // DAY_MS, *map(list, columns))
         began = loop.time()
+        deadline = part[0][2] + self._settings.commit_deadline
         with store_errors():
-            async with asyncio.timeout_at(part[0][2] + self._settings.commit_deadline):
+            async with asyncio.timeout_at(deadline):
                 connection = await self._connected()
+            # A cancelled statement would first be cancelled politely, which a frozen server never
+            # answers; an aborted socket ends it at once.
+            late = loop.call_at(deadline, self._abort)
+            try:
                 rows = await _call(connection, values, now // DAY_MS)
+            finally:
+                late.cancel()
         self._metrics.commit_seconds.observe(loop.time() - began)
         self._metrics.commit_rows.observe(len(part))
         return rows
@@ -261,6 +273,8 @@ class Committer:
     async def _connected(self) -> AsyncConnection:
         if self._connection is None:
             self._connection = await self._db.held()
+            raw = (await self._connection.get_raw_connection()).driver_connection
+            self._abort = raw.terminate if raw is not None else _nothing
             await self._connection.exec_driver_sql("set plan_cache_mode = force_generic_plan")
         return self._connection
 

@@ -1,0 +1,72 @@
+"""The day partitions of dedup."""
+
+import asyncio
+
+from messenger.db.engine import Database
+from messenger.db.migrate import migrate
+from messenger.log.committer import DAY_MS
+from messenger.log.partitions import DedupPartitions
+from tests.db.conftest import EmptyDatabase, empty_database
+from tests.log.conftest import a_send, commit, put_chat
+
+__all__ = ["empty_database"]
+
+DAY = 21_000
+
+
+async def days(database: Database) -> list[int]:
+    async with database.statement() as connection:
+        rows = await connection.exec_driver_sql(
+            "select substr(inhrelid::regclass::text, 7)::int from pg_inherits"
+            " where inhparent = 'dedup'::regclass order by 1"
+        )
+        return [row[0] for row in rows]
+
+
+async def test_given_days_that_pass_when_kept_then_three_are_there_and_older_ones_go(
+    empty_database: EmptyDatabase,
+) -> None:
+    async with empty_database() as url:
+        await migrate(url)
+        database = await Database.connect(url)
+        now = DAY * DAY_MS
+        partitions = DedupPartitions(database, lambda: now)
+
+        first = await partitions.keep()
+        again = await partitions.keep()
+        now += DAY_MS
+        next_day = await partitions.keep()
+        found = await days(database)
+
+        await database.close()
+    assert (first, again, next_day) == ((3, 3), (0, 0), (1, 1))
+    assert found == [DAY, DAY + 1, DAY + 2]
+
+
+async def test_given_writers_when_partitions_are_made_and_dropped_beside_them_then_none_fails(
+    empty_database: EmptyDatabase,
+) -> None:
+    async with empty_database() as url:
+        await migrate(url)
+        database = await Database.connect(url)
+        chat = await put_chat(database, 1, [1], kind=2, role=1)
+
+        async def write(device: int) -> None:
+            async with database.statement() as connection:
+                for number in range(1, 31):
+                    [row] = await commit(connection, [a_send(chat, number, device=device)])
+                    assert row[0] == 0
+
+        async def keep() -> None:
+            for day in range(DAY, DAY + 10):
+                async with database.statement() as connection:
+                    await connection.exec_driver_sql("select ensure_dedup_partitions($1)", (day,))
+
+        async with asyncio.TaskGroup() as tasks:
+            for device in range(3):
+                tasks.create_task(write(device))
+                tasks.create_task(keep())
+
+        found = await days(database)
+        await database.close()
+    assert set(range(DAY - 1, DAY + 11)) <= set(found)

@@ -1,0 +1,124 @@
+"""Intent records and the sweep: what a dead node wrote is told by another."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from messenger.bus.bus import Bus
+from messenger.bus.keys import intent_key, node_key
+from messenger.db.engine import Database
+from messenger.ids import ChatId
+from messenger.log.intents import NodeIntents, pack_chats, unpack_chats
+from messenger.log.repair import Repair, Untold
+from messenger.log.store import ChatStore
+from messenger.metrics import Metrics
+from messenger.settings import Settings
+from tests.conftest import Stores
+from tests.log.conftest import AChat, a_send, commit
+
+
+@pytest.fixture(scope="session")
+async def bus(stores: Stores, settings: Settings) -> AsyncIterator[Bus]:
+    bus = Bus(stores.redis_url, lambda _t, _p: None, settings=settings, metrics=Metrics())
+    await bus.start()
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture
+def node() -> str:
+    return uuid4().hex
+
+
+async def start(bus: Bus, node: str) -> tuple[NodeIntents, asyncio.Task[None]]:
+    intents = NodeIntents(bus, node)
+    running = asyncio.ensure_future(intents.run())
+    await asyncio.sleep(0)
+    return intents, running
+
+
+async def stop(running: "asyncio.Task[None]") -> None:
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+
+
+async def test_given_a_dead_node_when_swept_then_its_chats_are_told_and_its_records_go(
+    database: Database, store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    small, big, empty = await a_chat(), await a_chat(flags=1), await a_chat()
+    async with database.statement() as connection:
+        await commit(connection, [a_send(small, 1), a_send(small, 2, account=2), a_send(big, 3)])
+    intents, running = await start(bus, node)
+    intents.begin(1, [small, big])
+    intents.begin(2, [small, empty])
+    intents.begin(3, [ChatId(5)])
+    intents.end(3)
+    await stop(running)
+    told: list[Untold] = []
+    metrics = Metrics()
+
+    count = await Repair(bus, store, told.append, metrics).sweep()
+
+    assert count == 3
+    found = {one.chat: one for one in told}
+    assert set(found) == {small, big, empty}
+    assert (found[small].head.ev, list(found[small].members)) == (2, [1, 2, 3])
+    assert sorted(found[small].senders) == [(1, 1), (2, 2)]
+    assert list(found[big].members) == []
+    assert metrics.repaired_heads.value == 3
+    assert await bus.ask("EXISTS", intent_key(node)) == 0
+    assert await Repair(bus, store, told.append, metrics).sweep() == 0
+
+
+async def test_given_a_living_node_when_swept_then_it_is_left_alone(
+    store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat = await a_chat()
+    intents, running = await start(bus, node)
+    intents.begin(1, [chat])
+    told: list[Untold] = []
+
+    await Repair(bus, store, told.append, Metrics()).sweep()
+
+    assert told == []
+    assert 0 < await bus.ask("PTTL", node_key(node)) <= 6_000
+    await stop(running)
+
+
+async def test_given_two_sweepers_when_a_node_is_dead_then_one_of_them_tells(
+    store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat = await a_chat()
+    intents, running = await start(bus, node)
+    intents.begin(1, [chat])
+    await stop(running)
+    told: list[Untold] = []
+
+    await asyncio.gather(*(Repair(bus, store, told.append, Metrics()).sweep() for _ in range(3)))
+
+    assert [one.chat for one in told if one.chat == chat] == [chat]
+
+
+async def test_given_old_messages_when_swept_then_their_senders_cursors_are_left_alone(
+    database: Database, store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat = await a_chat()
+    async with database.statement() as connection:
+        await commit(connection, [a_send(chat, 1)], int(time.time() * 1000) - 120_000)
+    intents, running = await start(bus, node)
+    intents.begin(1, [chat])
+    await stop(running)
+    told: list[Untold] = []
+
+    await Repair(bus, store, told.append, Metrics()).sweep()
+
+    assert list(told[0].senders) == []
+
+
+def test_given_chats_when_packed_then_unpacking_gives_them_back() -> None:
+    chats = [ChatId(1), ChatId(2**63 - 1)]
+
+    assert unpack_chats(pack_chats(chats)) == chats
