@@ -14,6 +14,7 @@ from messenger.db.migrate import migrate
 from messenger.embedded.servers import embedded
 from messenger.home import ready_settings
 from messenger.settings import Settings
+from tests.support.platform import Platform, running
 
 
 class Stores(Struct, frozen=True):
@@ -59,6 +60,13 @@ def settings(stores: Stores, home: Path) -> Settings:
     """Complete settings of a node on the stores of this run."""
     environ = {"DATABASE_URL": stores.database_url, "REDIS_URL": stores.redis_url}
     return ready_settings(None, environ, {"home": str(home), "drain_notice": 0, "drain_rate": 0})
+
+
+@pytest.fixture(scope="session")
+async def platform(settings: Settings) -> AsyncIterator[Platform]:
+    """One node that all tests of the run share; a test that restarts nodes runs its own."""
+    async with running(settings) as platform:
+        yield platform
 
 
 def discard(home: Path) -> None:
