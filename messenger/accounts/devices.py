@@ -252,4 +252,4 @@ def access_token(
     tokens: ConnectionTokens, account: AccountId, device: DeviceId, ttl_s: float
 ) -> str:
     """A product token: it names the device, so that one device can be refused."""
-    return tokens.sign(user=str(account), device=str(device), ttl_s=ttl_s)
+    return tokens.sign(str(account), ttl_s, device=device)

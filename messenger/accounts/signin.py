@@ -74,11 +74,10 @@ class SigningIn:
         if phone is None:
             raise Refused(ErrorCode.PHONE_INVALID)
         phone_hash = self._vault.look_up(phone)
-        network = network_of(caller.address)
-        await self._limits.check("otp.net", network)  # first: it shields the phone's own budget
+        await self._limits.check("otp.net", caller)  # first: it shields the phone's own budget
         await self._limits.check("otp.phone", phone_hash.hex())
         code = self._tickets.new_code()
-        ticket = await self._put_code(phone, phone_hash, code, network)
+        ticket = await self._put_code(phone, phone_hash, code, network_of(caller.address))
         message = CodeMessage(phone=phone, code=code, lang=request.lang, at=ticket.issued_at)
         await self._sender.send(message)
         return CodeRequested(

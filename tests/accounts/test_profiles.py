@@ -1,0 +1,211 @@
+"""What others see of an account, and the race for a username."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from messenger.accounts.usernames import TOMBSTONE_MS
+from messenger.badges import BadgeFact, name_hash
+from messenger.feature import NameGuard, Refused
+from messenger.ids import ChatId
+from messenger.wire.codes import ErrorCode
+from tests.accounts.conftest import Person, World
+
+
+def a_username(person: Person) -> str:
+    return f"u_{person.account % 10**12}"
+
+
+@pytest.mark.parametrize(
+    "name", ["مینا رضایی", "نیک‌نام", "Mina O'Neill", "李小龙", "میـنـا", "👩‍🚀 Mina", "م" * 64]
+)
+async def test_given_a_name_in_any_script_when_set_then_everyone_sees_it(
+    world: World, mina: Person, reza: Person, name: str
+) -> None:
+    answer = await world.call(mina, "accounts.update", name=name)
+
+    assert answer["name"] == name
+    seen = await world.call(reza, "accounts.get", ids=[mina.id])
+    assert seen["accounts"] == [answer]
+
+
+async def test_given_a_profile_when_changed_then_the_other_devices_are_told(
+    world: World, mina: Person
+) -> None:
+    await world.hears(mina)
+
+    account = await world.call(mina, "accounts.update", about="زندگی زیباست\nبله")
+
+    fact = await world.fact(mina)
+    assert fact == {"t": "profile", "aev": fact["aev"], "account": account}
+    assert account["about"] == "زندگی زیباست\nبله"
+    assert (await world.call(mina, "accounts.update", about="")).get("about") is None
+
+
+async def test_given_people_when_asked_for_then_unknown_ones_are_left_out_in_order(
+    world: World, mina: Person, reza: Person
+) -> None:
+    answer = await world.call(mina, "accounts.get", ids=[reza.id, "12345", mina.id, reza.id])
+
+    assert [account["id"] for account in answer["accounts"]] == [reza.id, mina.id]
+    assert await world.call(mina, "accounts.get", ids=[]) == {"accounts": []}
+
+
+async def test_given_a_username_when_claimed_then_it_leads_to_its_owner(
+    world: World, mina: Person, reza: Person
+) -> None:
+    username = a_username(mina)
+
+    await world.call(mina, "accounts.update", username=username.upper())
+
+    for asked in (username, username.upper(), "@" + username):
+        answer = await world.call(reza, "accounts.resolve", username=asked)
+        assert answer["account"]["id"] == mina.id
+        assert answer["account"]["username"] == username
+
+
+async def test_given_a_username_when_two_claim_it_at_once_then_one_wins(world: World) -> None:
+    people = [await world.person(f"نفر {n}") for n in range(4)]
+    username = a_username(people[0])
+
+    results = await asyncio.gather(
+        *(world.call(person, "accounts.update", username=username) for person in people),
+        return_exceptions=True,
+    )
+
+    winners = [result for result in results if isinstance(result, dict)]
+    losers = [result for result in results if isinstance(result, Refused)]
+    assert len(winners) == 1
+    assert [refusal.code for refusal in losers] == [ErrorCode.USERNAME_TAKEN] * 3
+    assert await world.count("account", "username = $1", username) == 1
+
+
+async def test_given_a_released_username_when_its_tombstone_stands_then_only_its_owner_may_return(
+    world: World, mina: Person, reza: Person
+) -> None:
+    username = a_username(mina)
+    await world.call(mina, "accounts.update", username=username)
+    assert "username" not in await world.call(mina, "accounts.update", username="")
+
+    taken = await world.refusal(reza, "accounts.update", username=username)
+    gone = await world.refusal(reza, "accounts.resolve", username=username)
+    back = await world.call(mina, "accounts.update", username=username)
+
+    assert taken.code is ErrorCode.USERNAME_TAKEN
+    assert gone.code is ErrorCode.NOT_FOUND
+    assert back["username"] == username
+
+
+async def test_given_a_tombstone_when_its_time_is_over_then_anybody_may_have_the_name(
+    world: World, mina: Person, reza: Person
+) -> None:
+    username = a_username(mina)
+    await world.call(mina, "accounts.update", username=username)
+    await world.call(mina, "accounts.update", username=username + "_2")
+    world.clock.passes(seconds=TOMBSTONE_MS / 1_000 + 1)
+
+    answer = await world.call(reza, "accounts.update", username=username)
+
+    assert answer["username"] == username
+
+
+async def test_given_a_refused_update_when_looked_at_then_nothing_of_it_was_stored(
+    world: World, mina: Person, reza: Person
+) -> None:
+    username = a_username(reza)
+    await world.call(reza, "accounts.update", username=username)
+
+    for data in (
+        {"name": "نو", "username": username},
+        {"name": "نو", "username": "admin"},
+        {"name": "نو", "photo": "77"},
+        {"name": "نو", "about": "a\x00b"},
+        {"about": "نو", "name": "\u200f"},
+    ):
+        await world.refusal(mina, "accounts.update", **data)
+
+    assert await world.call(mina, "accounts.me") == {
+        "id": mina.id,
+        "name": "مینا",
+        "kind": "person",
+    }
+    assert await world.count("account_event", "account_id = $1 and kind = 105", mina.account) == 0
+
+
+async def test_given_a_photo_when_set_then_media_is_off_but_it_may_be_removed(
+    world: World, mina: Person
+) -> None:
+    refusal = await world.refusal(mina, "accounts.update", photo="77")
+    await world.run("update account set photo_id = 77 where account_id = $1", mina.account)
+    before = await world.call(mina, "accounts.me")
+
+    answer = await world.call(mina, "accounts.update", photo=None)
+
+    assert (refusal.code, refusal.details) == (ErrorCode.FEATURE_OFF, {"feature": "media"})
+    assert before["photo"] == "77"
+    assert "photo" not in answer
+
+
+async def test_given_a_name_guard_when_it_refuses_then_nothing_changes(
+    world: World, mina: Person, guards: list[NameGuard]
+) -> None:
+    asked: list[Any] = []
+
+    class Guard:
+        async def check(self, *, owner: int, name: str | None, username: str | None) -> None:
+            asked.append((owner, name, username))
+            raise Refused(ErrorCode.NAME_REFUSED, {"why": "lookalike", "case": "1"})
+
+    guards.append(Guard())
+
+    refusal = await world.refusal(mina, "accounts.update", name="رسمی", about="x")
+    await world.call(mina, "accounts.update", about="y")
+    await world.call(mina, "accounts.update", name="مینا")
+
+    assert refusal.code is ErrorCode.NAME_REFUSED
+    assert asked == [(mina.account, "رسمی", None)]
+
+
+async def test_given_a_badge_when_the_name_is_changed_then_it_is_frozen_and_about_is_not(
+    world: World, mina: Person, reza: Person
+) -> None:
+    fact = BadgeFact(
+        id="1",
+        kind="person",
+        authority="9",
+        label="نماینده",
+        icon="tick",
+        not_before=0,
+        not_after=world.clock.now_ms() + 86_400_000,
+        name_hash=name_hash(None, "مینا"),
+        owner_id=mina.id,
+        idx=1,
+    )
+    await world.run(
+        "update account set badge = $2::jsonb, badge_epoch = 3 where account_id = $1",
+        mina.account,
+        msgspec.json.encode(fact).decode(),
+    )
+
+    name = await world.refusal(mina, "accounts.update", name="دیگر")
+    username = await world.refusal(mina, "accounts.update", username=a_username(mina))
+    seen = (await world.call(reza, "accounts.get", ids=[mina.id]))["accounts"][0]
+
+    assert name.code is username.code is ErrorCode.FROZEN_BY_BADGE
+    assert (seen["badge"]["label"], seen["badge"]["ver"]) == ("نماینده", 3)
+    assert (await world.call(mina, "accounts.update", about="آزاد", name="مینا"))["about"] == "آزاد"
+
+
+async def test_given_a_chats_username_when_resolved_then_the_chats_feature_decides(
+    world: World, mina: Person
+) -> None:
+    name = f"c_{mina.account % 10**12}"
+    await world.run("insert into username(name_fold, kind, target_id) values ($1, 2, 91)", name)
+
+    refusal = await world.refusal(mina, "accounts.resolve", username=name)
+
+    assert refusal.code is ErrorCode.NOT_FOUND
+    shown = world.accounts.profiles
+    assert await shown._show_chat(mina.account, ChatId(91)) is None
