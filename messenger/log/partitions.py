@@ -22,10 +22,15 @@ class DedupPartitions:
     """Keeps yesterday, today and tomorrow; any number of nodes may do so at once."""
 
     def __init__(
-        self, db: Database, now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
+        self,
+        db: Database,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        *,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._db = db
         self._now_ms = now_ms
+        self._retry_s = retry_s
 
     async def keep(self) -> tuple[int, int]:
         """(partitions made, partitions dropped), once."""
@@ -42,7 +47,7 @@ class DedupPartitions:
                 made, dropped = await self.keep()
             except (StoreDownError, DBAPIError) as error:  # also a lock that is not free
                 log.warning("dedup partitions not kept", extra={"why": str(error)[:200]})
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._retry_s)
                 continue
             if made or dropped:
                 log.info("dedup partitions", extra={"made": made, "dropped": dropped})

@@ -53,12 +53,14 @@ class Repair:
         metrics: Metrics,
         *,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        look_s: float = LOOK_S,
     ) -> None:
         self._bus = bus
         self._store = store
         self._tell = tell
         self._metrics = metrics
         self._now_ms = now_ms
+        self._look_s = look_s
 
     async def run(self) -> None:
         """Look for dead nodes until cancelled."""
@@ -67,7 +69,7 @@ class Repair:
                 await self.sweep()
             except (BusDown, HiredisError, StoreDownError) as error:
                 log.info("no sweep", extra={"why": str(error)[:200]})
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._look_s)
 
     async def sweep(self) -> int:
         """Tell the chats of every node whose lease is over; how many chats."""

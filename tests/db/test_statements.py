@@ -26,7 +26,7 @@ OWN_KEY = {"direct": "lo_id", "phone": "phone_hash", "username": "name_fold", "o
 def statements() -> Iterator[tuple[str, Statement]]:
     for name in FEATURES:
         package = importlib.import_module(f"messenger.{name}")
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for attribute, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, Statement):
                     yield f"{module.name}.{attribute}", value

@@ -70,3 +70,25 @@ async def test_given_writers_when_partitions_are_made_and_dropped_beside_them_th
         found = await days(database)
         await database.close()
     assert set(range(DAY - 1, DAY + 11)) <= set(found)
+
+
+async def test_given_a_table_that_is_locked_when_run_then_it_is_tried_again(
+    empty_database: EmptyDatabase,
+) -> None:
+    async with empty_database() as url:
+        await migrate(url)
+        database = await Database.connect(url, statement_timeout=0.05)
+        partitions = DedupPartitions(database, lambda: DAY * DAY_MS, retry_s=0.01)
+        async with database.transaction() as holder:
+            await holder.exec_driver_sql("lock table dedup")
+            running = asyncio.ensure_future(partitions.run())
+            await asyncio.wait([running], timeout=0.2)  # a few tries
+            assert not running.done()
+
+        async with asyncio.timeout(5):
+            while DAY not in await days(database):  # noqa: ASYNC110 - the server has no event
+                await asyncio.sleep(0.01)
+
+        running.cancel()
+        await asyncio.wait([running], timeout=5)
+        await database.close()

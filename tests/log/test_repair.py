@@ -118,6 +118,35 @@ async def test_given_old_messages_when_swept_then_their_senders_cursors_are_left
     assert list(told[0].senders) == []
 
 
+async def test_given_a_database_that_is_away_when_running_then_the_next_look_tells(
+    stores: Stores, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat = await a_chat()
+    intents, lease = await start(bus, node)
+    intents.begin(1, [chat])
+    await stop(lease)
+    told = asyncio.Event()
+    own = await Database.connect(stores.database_url, pool=1, statement_timeout=0.05)
+    repair = Repair(
+        bus,
+        ChatStore(own),
+        lambda one: told.set() if one.chat == chat else None,
+        Metrics(),
+        look_s=0.01,
+    )
+    async with own.statement():  # every look finds the pool empty
+        running = asyncio.ensure_future(repair.run())
+        await asyncio.wait([running], timeout=0.3)
+        assert not told.is_set()
+    await bus.ask("DEL", f"{intent_key(node)}:lock")  # as after its ten seconds
+
+    async with asyncio.timeout(5):
+        await told.wait()
+
+    await stop(running)
+    await own.close()
+
+
 def test_given_chats_when_packed_then_unpacking_gives_them_back() -> None:
     chats = [ChatId(1), ChatId(2**63 - 1)]
 
