@@ -3,6 +3,7 @@
 from messenger.db.engine import Database
 from messenger.delivery.fanout import Delivery
 from messenger.feature import Background, Feature, Rpc, WriteGate
+from messenger.limits import Limits
 from messenger.log.committer import Committer
 from messenger.log.events import EventLog
 from messenger.log.store import ChatStore
@@ -33,6 +34,7 @@ def create(
     chats: ChatStore,
     events: EventLog,
     delivery: Delivery,
+    limits: Limits,
     cursors: Cursors,
     indexer: Indexer,
     gate: WriteGate | None = None,
@@ -42,7 +44,7 @@ def create(
     schedule = Schedule(db, chats, committer, aside)
     sending = Sending(committer, schedule, gate)
     editing = Editing(store, events, delivery, indexer)
-    forwarding = Forwarding(store, chats, committer, gate)
+    forwarding = Forwarding(store, chats, committer, limits, gate)
     reacting = Reacting(store, delivery)
     history = HistoryReader(store, chats)
     searching = Searching(db, store, indexer)

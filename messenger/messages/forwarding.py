@@ -11,6 +11,7 @@ import msgspec
 
 from messenger.feature import Caller, Later, Refused, WriteGate
 from messenger.ids import ChatId
+from messenger.limits import Limits
 from messenger.log.committer import Committer, Send, Written
 from messenger.log.events import ChatFlag, MessageFlag
 from messenger.log.statuses import send_digest
@@ -37,11 +38,13 @@ class Forwarding:
         store: MessageStore,
         chats: ChatStore,
         committer: Committer,
+        limits: Limits,
         gate: WriteGate | None = None,
     ) -> None:
         self._store = store
         self._chats = chats
         self._committer = committer
+        self._limits = limits
         self._gate = gate
 
     async def forward(self, request: ForwardMessages, caller: Caller) -> Later:
@@ -51,6 +54,8 @@ class Forwarding:
         if len(keys) != len(request.seqs) or len(set(keys)) != len(keys):
             why = {"field": "random_ids", "why": "one per message, each its own"}
             raise Refused(ErrorCode.INVALID, why)
+        if len(keys) > 1:  # one was taken before the handler was called
+            self._limits.check_now("msg.account", caller, request, cost=len(keys) - 1)
         if self._gate is not None:
             self._gate.check(chat=to, account=caller.account)
         standing = await self._store.member(source, caller.account)
