@@ -68,9 +68,14 @@ class Outbox:
     async def tell_seats(
         self, chat: ChatId, by: AccountId, changed: Sequence[tuple[Outcome, AccountId, RoleName]]
     ) -> None:
-        """Tell of new roles, in their order. In channels they are no events."""
+        """Tell of new roles, in their order. In channels they are no events.
+
+        Who lost the seat hears nothing more of the chat from here on.
+        """
         self._delivery.members_changed(chat)
         for number, (outcome, account, role) in enumerate(changed, 1):
+            if role in ("left", "banned"):
+                self._delivery.expel(chat, account)
             if outcome.event.chat_kind == Kind.CHANNEL:
                 continue
             update = MemberChanged(

@@ -178,7 +178,7 @@ begin
 end $$
 """
 
-# Status 7: bound by the badge. Two rows when done: the old owner's event, then the new one's.
+# Two rows when done: the old owner's event, then the new one's.
 TRANSFER_CHAT = """
 create function transfer_chat(p_now bigint, p_chat bigint, p_actor bigint, p_account bigint,
   p_all int) returns table(account_id bigint, $HEAD)
@@ -196,7 +196,6 @@ begin
   select role into v_account from membership where chat_id = p_chat and account_id = p_account;
   if c.chat_id is null or c.flags & 4 <> 0 or coalesce(v_actor, 0) <= 0 then st := 4;
   elsif v_actor < 4 or p_actor = p_account or coalesce(v_account, 0) <= 0 then st := 6;
-  elsif c.badge is not null then st := 7;
   end if;
   if st > 0 then
     return query select 0::bigint, st, c.last_ev, c.last_at, c.last_seq, c.kind, c.flags,
@@ -222,7 +221,7 @@ end $$
 """
 
 # p_needs: bits of rights, all of them needed; 512 more: the owner's alone. p_set: new values by
-# column; p_wire: the same as members see it. Status 7: title or username bound by the badge.
+# column; p_wire: the same as members see it.
 UPDATE_CHAT = """
 create function update_chat(p_now bigint, p_chat bigint, p_actor bigint, p_needs int, p_set jsonb,
   p_wire jsonb) returns table($HEAD)
@@ -240,7 +239,6 @@ begin
   elsif c.kind = 1 or (p_needs & 512 <> 0 and mb.role < 4) or exists (
       select 1 from generate_series(0, 8) b where p_needs & (1 << b) <> 0
       and not may(p_now, 1 << b, c.kind, c.rights, mb.role, mb.rights, mb.until)) then st := 6;
-  elsif c.badge is not null and (p_set ? 'title' or p_set ? 'username') then st := 7;
   end if;
   if st = 0 then
     n := jsonb_populate_record(c, p_set - 'settings');

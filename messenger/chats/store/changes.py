@@ -81,7 +81,7 @@ NOBODY = AccountId(0)
 
 @unique
 class Status(IntEnum):
-    """What the functions answer; 2-3, 5 and 7-9 mean what the function says they mean."""
+    """What the functions answer; 2, 3, 5 and 9 mean what the function says they mean."""
 
     DONE = 0
     SAME = 1
@@ -90,7 +90,6 @@ class Status(IntEnum):
     NO_CHAT = 4
     STALE = 5
     FORBIDDEN = 6
-    FROZEN = 7
     BIG = 9
 
 
@@ -235,7 +234,7 @@ class Changes:
     async def transfer(
         self, now_ms: int, chat: ChatId, actor: AccountId, account: AccountId
     ) -> list[Outcome]:
-        """Two outcomes when done, the old owner's first; else one, FORBIDDEN or FROZEN."""
+        """Two outcomes when done, the old owner's first; else one, FORBIDDEN."""
         found = await rows(self._db, TRANSFER, now_ms, chat, actor, account, ALL_RIGHTS)
         return [_outcome(chat, row[1:], AccountId(row[0])) for row in found]
 

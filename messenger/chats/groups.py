@@ -1,0 +1,208 @@
+"""What a group is: its title, rules and owner; and its end."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import UNSET, Struct, field
+
+from messenger.accounts.names import clean_name, clean_text
+from messenger.accounts.profiles import FREEZING
+from messenger.accounts.store.people import NameKind, PeopleStore
+from messenger.accounts.usernames import TOMBSTONE_MS, check_username
+from messenger.accounts.wire_ids import account_of
+from messenger.badges import Subject, status
+from messenger.chats.outbox import Outbox
+from messenger.chats.protocol import Chat, ChatAccount, Done, Update
+from messenger.chats.rights import (
+    MEMBER_RIGHTS,
+    NO_SEAT,
+    Act,
+    Kind,
+    Role,
+    bits,
+    check_act,
+    forbidden,
+    may,
+    names,
+)
+from messenger.chats.store.changes import Changes, Status
+from messenger.chats.store.chats import ChatRow, ChatRows
+from messenger.chats.updates import ChatDeleted, ChatUpdated
+from messenger.chats.wire_ids import chat_of
+from messenger.feature import Caller, NameGuard, Refused
+from messenger.folding import fold
+from messenger.ids import AccountId, ChatId
+from messenger.log.events import ChatFlag, Right
+from messenger.wire.codes import ErrorCode
+
+OWNER_ALONE = 512  # one bit above the rights: nobody grants it
+
+
+class Edit(Struct):
+    """What is to be written, what members are told, and the rights it takes."""
+
+    needs: int = 0
+    columns: dict[str, Any] = field(default_factory=dict)
+    wire: dict[str, Any] = field(default_factory=dict)
+
+    def put(self, needs: int, name: str, value: object, **columns: object) -> None:
+        self.needs |= needs
+        self.wire[name] = value
+        self.columns.update(columns)
+
+
+class Groups:
+    """Changes groups as a whole."""
+
+    def __init__(
+        self,
+        changes: Changes,
+        chats: ChatRows,
+        outbox: Outbox,
+        people: PeopleStore,
+        guards: Sequence[NameGuard],
+        now_ms: Callable[[], int],
+        small_chat: int,
+    ) -> None:
+        self._changes = changes
+        self._chats = chats
+        self._outbox = outbox
+        self._people = people
+        self._guards = guards
+        self._now_ms = now_ms
+        self._small_chat = small_chat
+
+    async def update(self, request: Update, caller: Caller) -> Done:
+        """All of the request or nothing of it, in one event."""
+        chat = chat_of(request.chat)
+        row, own, _ = await self._chats.entered(chat, caller.account)
+        edit = edit_of(request)
+        now = self._now_ms()
+        owner = own.role == Role.OWNER
+        if row.kind is Kind.DIRECT or (edit.needs & OWNER_ALONE and not owner):
+            raise _lacking(edit.needs | OWNER_ALONE)
+        for right in Right:
+            if edit.needs & right and not may(row.kind, row.rights, own, now, right):
+                raise forbidden(right)
+        username = edit.columns.get("username", row.username)
+        await self._check_names(caller.account, row, edit)
+        if username is not None and username != row.username:
+            await self._claim(username, chat)
+        outcome = await self._changes.update(
+            now, chat, caller.account, edit.needs, edit.columns, edit.wire
+        )
+        if outcome.status is Status.FORBIDDEN:
+            if username is not None and username != row.username:
+                await self._release(username, chat, now)
+            raise _lacking(edit.needs)
+        if outcome.status is Status.DONE:
+            if row.username is not None and row.username != username:
+                await self._release(row.username, chat, now + TOMBSTONE_MS)
+            update = ChatUpdated(chat=str(chat), ev=outcome.event.ev, set=edit.wire)
+            self._outbox.tell(outcome.event, update)
+        return Done(outcome.event.ev)
+
+    async def transfer(self, request: ChatAccount, caller: Caller) -> Done:
+        """The owner becomes an admin with all rights."""
+        chat, account = chat_of(request.chat), account_of(request.account)
+        row, own, seats = await self._chats.entered(chat, caller.account, account)
+        if account == caller.account:
+            raise forbidden("oneself")
+        check_act(Act.TRANSFER, own, seats.get(account, NO_SEAT), self._now_ms())
+        self._check_frozen(row)
+        outcomes = await self._changes.transfer(self._now_ms(), chat, caller.account, account)
+        if outcomes[0].status is not Status.DONE:
+            raise _lacking(OWNER_ALONE)
+        old, new = outcomes
+        await self._outbox.tell_seats(
+            chat, caller.account, [(old, old.account, "admin"), (new, new.account, "owner")]
+        )
+        await self._outbox.settle(chat, [caller.account, account])
+        return Done(new.event.ev)
+
+    async def delete(self, request: Chat, caller: Caller) -> Done:
+        """Nobody writes or reads any more when it answers; seats of big groups empty later."""
+        chat = chat_of(request.chat)
+        row, _, _ = await self._chats.entered(chat, caller.account)
+        if row.kind is Kind.DIRECT:
+            raise _lacking(OWNER_ALONE)
+        outcome, username = await self._changes.delete(self._now_ms(), chat, caller.account)
+        if outcome.status is not Status.DONE:
+            raise _lacking(OWNER_ALONE)
+        if username is not None:
+            await self._release(username, chat, self._now_ms() + TOMBSTONE_MS)
+        self._outbox.tell(outcome.event, ChatDeleted(chat=str(chat), ev=outcome.event.ev))
+        if row.member_count <= self._small_chat:
+            await self._outbox.deleted(chat)
+        return Done(outcome.event.ev)
+
+    async def _check_names(self, account: AccountId, row: ChatRow, edit: Edit) -> None:
+        title = edit.columns.get("title")
+        username = edit.columns.get("username")
+        title = None if title == row.title else title
+        username = None if username == row.username else username
+        if title is None and username is None:
+            return
+        self._check_frozen(row)
+        for guard in self._guards:
+            await guard.check(owner=account, name=title, username=username)
+
+    def _check_frozen(self, row: ChatRow) -> None:
+        """A badge that may be drawn, or will be, is bound to name and owner as they are."""
+        subject = Subject(row.username, row.title or "", row.owner or 0)
+        if status(row.badge, subject, self._now_ms()) in FREEZING:
+            raise Refused(ErrorCode.FROZEN_BY_BADGE, {"what": "name"})
+
+    async def _claim(self, username: str, chat: ChatId) -> None:
+        if not await self._people.claim_name(username, NameKind.CHAT, chat, self._now_ms()):
+            raise Refused(ErrorCode.USERNAME_TAKEN)
+
+    async def _release(self, username: str, chat: ChatId, until_ms: int) -> None:
+        await self._people.release_name(username, NameKind.CHAT, chat, until_ms)
+
+
+def edit_of(request: Update) -> Edit:
+    """The request as columns, as members will see it, and the rights it takes."""
+    edit = Edit()
+    for name in ("signed", "discussion"):
+        if getattr(request, name) is not UNSET:
+            raise Refused(ErrorCode.INVALID, {"field": name, "why": "channels only"})
+    if request.title is not UNSET:
+        title = clean_name("title", request.title)
+        edit.put(Right.CHANGE_INFO, "title", title, title=title, title_fold=fold(title))
+    if request.about is not UNSET:
+        about = clean_text("about", request.about, lines=True) or None
+        edit.put(Right.CHANGE_INFO, "about", about, about=about)
+    if request.photo is not UNSET:
+        if request.photo is not None:
+            raise Refused(ErrorCode.FEATURE_OFF, {"feature": "media"})
+        edit.put(Right.CHANGE_INFO, "photo", None, photo_id=None)
+    if request.username is not UNSET:
+        username = check_username(request.username) if request.username else None
+        flags = {"flags_on" if username else "flags_off": int(ChatFlag.PUBLIC)}
+        edit.put(OWNER_ALONE, "username", username, username=username, **flags)
+    _put_rules(request, edit)
+    return edit
+
+
+def _put_rules(request: Update, edit: Edit) -> None:
+    if request.slow_s is not UNSET:
+        edit.put(Right.RESTRICT_MEMBERS, "slow_s", request.slow_s, slow_s=request.slow_s)
+    if request.rights is not UNSET:
+        denied = bits(request.rights) & MEMBER_RIGHTS
+        edit.put(Right.RESTRICT_MEMBERS, "rights", names(denied), rights=denied)
+    if request.join is not UNSET:
+        settings = {"join": request.join}
+        edit.put(Right.RESTRICT_MEMBERS, "join", request.join, settings=settings)
+    if request.history_for_new is not UNSET:
+        side = "flags_off" if request.history_for_new else "flags_on"
+        flags = edit.columns.get(side, 0) | int(ChatFlag.NO_HISTORY)
+        edit.put(
+            Right.RESTRICT_MEMBERS, "history_for_new", request.history_for_new, **{side: flags}
+        )
+
+
+def _lacking(needs: int) -> Refused:
+    if needs & OWNER_ALONE:
+        return forbidden("owner")
+    return forbidden(next(right for right in Right if needs & right))
