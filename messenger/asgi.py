@@ -283,6 +283,7 @@ def _features(
             trunk.chats,
             trunk.events,
             trunk.delivery,
+            trunk.limits,
             trunk.cursors,
             trunk.indexer,
         ),

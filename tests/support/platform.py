@@ -5,7 +5,7 @@ import json
 import secrets
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,15 @@ class SignedIn(Struct, frozen=True):
 @asynccontextmanager
 async def running(settings: Settings, **changes: object) -> AsyncIterator[Platform]:
     """A platform of one node with changed settings, for the length of the block."""
-    public, private = free_socket(), free_socket()
+    async with AsyncExitStack() as stack:
+        public, private = (stack.enter_context(closing(free_socket())) for _ in range(2))
+        yield await stack.enter_async_context(_served(settings, public, private, changes))
+
+
+@asynccontextmanager
+async def _served(
+    settings: Settings, public: socket.socket, private: socket.socket, changes: Json
+) -> AsyncIterator[Platform]:
     settings = msgspec.structs.replace(
         settings,
         port=public.getsockname()[1],
@@ -82,7 +90,7 @@ def free_socket() -> socket.socket:
             listening.close()
             continue
         listening.listen(512)
-        listening.setblocking(False)
+        listening.setblocking(False)  # noqa: FBT003 - the standard library's
         return listening
 
 
