@@ -21,7 +21,7 @@ from messenger.processes import GaveUpError
 from messenger.reading import CONFIG, SettingsError, gather
 from messenger.reference import listing
 from messenger.settings import Settings, settings_of
-from messenger.stores import borrowed
+from messenger.stores import borrowed, migrated
 from messenger.supervisor import supervise
 
 REFUSED = 2
@@ -138,11 +138,9 @@ def _node(options: argparse.Namespace) -> int:
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    from messenger.db.migrate import migrate
-
     async def run() -> str:
         async with borrowed(complete(_read(options)[0])) as settings:
-            return await migrate(settings.database_url or "")
+            return await migrated(settings.database_url or "")
 
     _say(f"the database is at revision {asyncio.run(run())}")
     return 0
@@ -158,7 +156,6 @@ def _settings(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     from messenger.accounts.issuing import issue_token
     from messenger.db.engine import Database
-    from messenger.db.migrate import migrate
     from messenger.feature import Refused
     from messenger.tokens import ConnectionTokens
 
@@ -166,7 +163,7 @@ def _token(options: argparse.Namespace) -> int:
         async with borrowed(complete(_read(options)[0])) as settings:
             url = settings.database_url or ""
             if settings.env != "production":
-                await migrate(url)
+                await migrated(url)
             database = await Database.connect(url, 2, settings.statement_timeout)
             try:
                 section = settings.client.token

@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+from sqlalchemy.exc import DBAPIError
 
 from messenger import state
+from messenger.db.engine import StoreDown
+from messenger.db.migrate import migrate, newest, schema_version
 from messenger.embedded.servers import Servers, embedded
-from messenger.preflight import check_database, check_redis
+from messenger.preflight import StartRefusedError, check_database, check_redis
 from messenger.settings import Settings
 
 PATIENCE_S = 5.0  # a developer waits for a typing error no longer
@@ -46,6 +49,25 @@ async def check(database_url: str, redis_url: str, env: str) -> None:
             tasks.create_task(check_redis(redis_url, patience), name="check redis")
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
+
+
+async def migrated(url: str) -> str:
+    """Bring the tables to this version's revision; returns it. Raises StartRefusedError.
+
+    A newer database is refused here, though a node accepts it: during a rolling upgrade an old
+    node may come back, but nobody should go on with an old version by accident.
+    """
+    try:
+        found = await schema_version(url)
+        if found is not None and found > newest():
+            raise StartRefusedError(
+                f"the database is at revision {found}, this version knows {newest()}: "
+                "run the newer peyk"
+            )
+        return await migrate(url)
+    except (StoreDown, DBAPIError) as error:
+        line = str(error).splitlines()[0][:200]
+        raise StartRefusedError(f"DATABASE_URL: cannot migrate: {line}") from None
 
 
 def _at(settings: Settings, database_url: str, redis_url: str) -> Settings:

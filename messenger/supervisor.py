@@ -16,12 +16,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from messenger import state
-from messenger.db.migrate import migrate
 from messenger.embedded.servers import Servers
 from messenger.preflight import StartRefusedError
 from messenger.processes import Program, keep, started_at
 from messenger.settings import Settings
-from messenger.stores import opened
+from messenger.stores import migrated, opened
 
 log = logging.getLogger(__name__)
 
@@ -62,15 +61,15 @@ class Node:
             ) from None
         self.was_ready = True
 
-    async def watch_loop(self) -> None:
+    async def watch_loop(self, every_s: float = ASK_S, stalled_s: float = STALLED_S) -> None:
         """Kill the node when its loop stands still; `keep` then restarts it."""
         loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
-            await asyncio.sleep(ASK_S)
+            await asyncio.sleep(every_s)
             if not self.program.running or await answers(self.ops_port, "/health/live"):
                 last = loop.time()
-            elif loop.time() - last > STALLED_S:
+            elif loop.time() - last > stalled_s:
                 log.error("node stalled", extra={"program": self.program.name})
                 self.program.send(signal.SIGKILL)
                 last = loop.time()
@@ -83,7 +82,7 @@ async def supervise(
     check_ports(settings)
     async with until_signal() as stop, opened(settings) as (ready, servers):
         if settings.env != "production":
-            await migrate(_address(ready.database_url))
+            await migrated(_address(ready.database_url))
         nodes = [
             Node(number, ready, child_environ(ready, environ, embedded=servers is not None))
             for number in range(ready.processes)
