@@ -10,6 +10,7 @@ from messenger.client.calls import Calls
 from messenger.client.errors import Json, RpcError
 from messenger.client.feed import Feed
 from messenger.client.model import Model
+from messenger.wire.codes import ErrorCode
 
 GET_CHATS = 100
 DIFFERENCE_CHATS = 200
@@ -37,7 +38,7 @@ class CatchUp:
     def start(self) -> None:
         """The whole procedure: cold, or after a recovery that failed."""
         self._begin()
-        self._feed.paused = True
+        self._feed.pause()
         self._ask_heads({}, self._plan)
 
     def big_heads(self) -> None:
@@ -61,7 +62,8 @@ class CatchUp:
     def open_big(self, chat: str) -> None:
         """A big chat comes on screen."""
         self.visible.add(chat)
-        self.repair(chat)
+        if not self._feed.unknown(chat):
+            self.repair(chat)
 
     def stop(self) -> None:
         """The connection is gone; the next one starts again."""
@@ -95,20 +97,21 @@ class CatchUp:
         self._keep_only(self._heads)
         if not self._feed.account.applied:
             self._feed.account_events((), self._head_aev or 0, self.now)
-        unknown = [chat for chat in self._heads if self._feed.unknown(chat)]
+        unknown = [chat for chat, head in self._heads.items() if self._is_new(chat, head)]
         self._get_chats(unknown, {chat: self._heads[chat]["ev"] for chat in unknown})
-        known = self._heads.keys() - set(unknown)
-        for chat in sorted(known, key=lambda chat: self._heads[chat]["seq"], reverse=True):
+        rest = self._heads.keys() - set(unknown)
+        for chat in sorted(rest, key=lambda chat: self._heads[chat]["seq"], reverse=True):
             self._compare(chat, self._heads[chat])
         self._differences(always=(self._head_aev or 0) > (self._feed.account.applied or 0))
+
+    def _is_new(self, chat: str, head: Json) -> bool:
+        """Not known here, or known from before a backup was restored: nothing can be continued."""
+        return self._feed.unknown(chat) or self._model.chats[chat].epoch != head["epoch"]
 
     def _compare(self, chat: str, head: Json) -> None:
         known = self._model.chats[chat]
         known.read_seq = max(known.read_seq, head["read_seq"])
-        if known.epoch != head["epoch"]:
-            known.epoch = head["epoch"]
-            self._take_newest(chat, head["ev"])
-        elif head["big"] and chat not in self.visible:
+        if head["big"] and chat not in self.visible:
             self._mark(chat, head)
         elif known.ev != head["ev"]:
             self._changed.append(chat)
@@ -138,7 +141,8 @@ class CatchUp:
                 for chat in batch:
                     if chat in found:
                         self._model.put(found[chat])
-                        self._take_newest(chat, evs[chat] or found[chat]["last"]["ev"])
+                        last = found[chat]["last"]["ev"]
+                        self._take_newest(chat, min(evs[chat] or last, last))
                     else:  # left or deleted meanwhile
                         self._feed.drop_chat(chat)
 
@@ -156,7 +160,10 @@ class CatchUp:
                 known.page(result)
                 self._feed.start_chat(chat, ev, self.now)
 
-        self.ask("messages.history", {"chat": chat, "limit": PAGE}, page)
+        def refused() -> None:
+            self._feed.drop_chat(chat)
+
+        self.ask("messages.history", {"chat": chat, "limit": PAGE}, page, refused)
 
     def _list_chats(self, after: str | None, seen: dict[str, Json]) -> None:
         """After an absence so long that the account's facts are gone."""
@@ -215,14 +222,14 @@ class CatchUp:
         chat = part["chat"]
         line = self._feed.line(chat)
         line.asked = False
-        if chat not in self._model.chats:
-            self._feed.drop_chat(chat)
-        elif part.get("too_long"):
+        if self._feed.unknown(chat):
+            return  # left, or joined again, since it was asked for
+        if part.get("too_long"):
             head = part["head"]
-            known = self._model.chats[chat]
-            known.read_seq = max(known.read_seq, head.get("read_seq", 0))
-            known.epoch = part.get("epoch", known.epoch)
-            self._take_newest(chat, head["ev"])
+            if self._model.chats[chat].epoch != part["epoch"]:
+                self._get_chats([chat], {chat: head["ev"]})
+            else:
+                self._take_newest(chat, head["ev"])
         else:
             self._feed.events(chat, part["events"], part["to"], self.now)
             if part.get("more"):
@@ -230,7 +237,13 @@ class CatchUp:
 
     # Bookkeeping
 
-    def ask(self, method: str, data: Json, then: Callable[[Json], None]) -> None:
+    def ask(
+        self,
+        method: str,
+        data: Json,
+        then: Callable[[Json], None],
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
         self._open += 1
 
         def answered(result: Json) -> None:
@@ -238,7 +251,9 @@ class CatchUp:
             self._landed()
 
         def failed(error: RpcError) -> None:
-            self.problems.append(error)
+            if error.code != ErrorCode.NO_CHAT:  # left meanwhile: `chat.left` is on its way
+                self.problems.append(error)
+            refused()
             self._landed()
 
         self._calls.ask(method, data, answered, failed)

@@ -85,7 +85,7 @@ class Core:
     def on_publication(self, update: Json, now: float) -> None:
         """The data of a publication on `user:`, `eph:` or `chat:`."""
         self._catchup.now = now
-        if "aev" in update or "ev" in update:
+        if "aev" in update or ("ev" in update and update["t"] != "chat.dirty"):
             self._fact(update, now)
         else:
             self._ephemeral(update, now)

@@ -86,6 +86,12 @@ class Feed:
     def drop_chat(self, chat: str) -> None:
         self.chats.pop(chat, None)
 
+    def pause(self) -> None:
+        """From here on everything waits; what has waited so far will be fetched."""
+        self.paused = True
+        for line in (self.account, *self.chats.values()):
+            line.drop_held()
+
     def resume(self, now: float) -> None:
         """The catch-up is over: what waited is applied, or starts to wait for its gap."""
         self.paused = False
@@ -110,7 +116,7 @@ class Feed:
         else:
             self._model.account_fact(update)
             if update["t"] == "chat.left":
-                self.drop_chat(update["chat"])
+                self.line(update["chat"]).leave()
             elif update["t"] == "chat.joined":
                 self.joined.append(update)
         self._applied(update)

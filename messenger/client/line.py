@@ -41,6 +41,17 @@ class Line:
         self.applied = max(self.applied or 0, number)
         self._held = {n: update for n, update in self._held.items() if n > self.applied}
 
+    def leave(self) -> None:
+        """The chat was left. What waits may belong to a membership that begins again."""
+        self.applied = None
+        self.asked = False
+
+    def drop_held(self) -> None:
+        """What waits is older than heads that are about to be asked for."""
+        self._held.clear()
+        self.behind = self.applied or 0
+        self.since = None
+
     def take(self, now: float) -> list[Json]:
         """The updates that may be applied now, in order; they count as applied."""
         if self.applied is None:

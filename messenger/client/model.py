@@ -168,7 +168,9 @@ class Model:
 
     def put(self, info: Json) -> Chat:
         """Take over a Chat object of the server, or what `chat.joined` tells of one."""
-        chat = self.chats.setdefault(info["id"], Chat(info["id"]))
+        chat = self.chats.get(info["id"])
+        if chat is None or chat.epoch != info.get("epoch", chat.epoch):
+            self.chats[info["id"]] = chat = Chat(info["id"])
         known = {"id", "epoch", "big", "last", "me"}
         chat.info.update({key: value for key, value in info.items() if key not in known})
         chat.epoch = info.get("epoch", chat.epoch)
@@ -199,7 +201,8 @@ class Model:
         if kind == "chat.left":
             self.chats.pop(update["chat"], None)
         elif kind == "chat.joined":
-            self.put({"id": update["chat"], **update.get("info", {})})
+            if update["chat"] not in self.chats:  # else older than what was fetched
+                self.put({"id": update["chat"], **update.get("info", {})})
         elif (apply := _ACCOUNT_FACTS.get(kind)) is not None:
             if (chat := self.chats.get(update["chat"])) is not None:
                 apply(chat, update)
