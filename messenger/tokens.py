@@ -166,7 +166,7 @@ class ConnectionTokens(_Signed):
         user: str,
         ttl_s: float | None = None,
         *,
-        device: int | None = None,
+        device: int | str | None = None,
         topics: Sequence[str] = (),
         info: Any = None,
         meta: Any = None,

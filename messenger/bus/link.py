@@ -25,6 +25,7 @@ Done = Callable[[Any], None]
 log = logging.getLogger(__name__)
 
 _NOTHING = object()
+_EVALSHA = b"\r\n$7\r\nEVALSHA\r\n$40\r\n"
 _CHECKS = 4  # looks at a silent link per time-out
 
 
@@ -77,7 +78,7 @@ class Link(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._out: list[bytes] = []
         self._queued = 0  # bytes not yet taken by the kernel
-        self._waiting: deque[tuple[Done | None, Command]] = deque()
+        self._waiting: deque[tuple[Done | None, bytes]] = deque()
         self._refusals_close = False
         self._heard = self._heard_before = self._checks = 0
         self._ticker: asyncio.TimerHandle | None = None
@@ -87,12 +88,16 @@ class Link(asyncio.Protocol):
 
     def send(self, command: Command, done: Done | None = None) -> None:
         """Queue a command for this turn's write. `done` is never called before this returns."""
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub says one part
+        self.send_packed(packed, done)
+
+    def send_packed(self, packed: bytes, done: Done | None = None) -> None:
+        """The same for a command that is bytes already."""
         if self.closed:
             if done is not None:
                 self._loop.call_soon(done, BusDown(self.reason))
             return
-        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub says one part
-        self._waiting.append((done, command))
+        self._waiting.append((done, packed))
         out = self._out
         if not out:
             self._loop.call_soon(self._flush)
@@ -171,13 +176,18 @@ class Link(asyncio.Protocol):
         if self._refusals_close:
             self.close(f"subscription refused: {code}")
             return True
-        command = self._waiting[0][1]
-        if code == "NOSCRIPT" and command[0] == "EVALSHA" and command[1] in self._scripts:
-            done, _ = self._waiting.popleft()
-            self.send(("EVAL", self._scripts[str(command[1])], *command[2:]), done)
+        if code == "NOSCRIPT":
+            done, packed = self._waiting.popleft()
+            self.send_packed(self._with_text(packed), done)
             return True
         self._metrics.bus_errors.labels(code if code.isupper() else "ERR").inc()
         return False
+
+    def _with_text(self, packed: bytes) -> bytes:
+        """An EVALSHA as EVAL: Redis has forgotten the script, this time it learns it."""
+        count, _, rest = packed.partition(_EVALSHA)
+        text = self._scripts[rest[:40].decode()].encode()
+        return b"%b\r\n$4\r\nEVAL\r\n$%d\r\n%b%b" % (count, len(text), text, rest[40:])
 
     def _give(self, take: Callable[[Any], None], reply: Any) -> None:
         try:
@@ -209,6 +219,12 @@ def settle(future: "asyncio.Future[Any]", reply: Any) -> None:
         future.set_exception(reply)
     else:
         future.set_result(reply)
+
+
+def packed_parts(*parts: Part) -> bytes:
+    """Parts of a command, for commands put together from what is always the same."""
+    texts = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
+    return b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in texts)
 
 
 def _unexpected(push: list[Any]) -> None:

@@ -105,9 +105,17 @@ class Shard:
         self._lost = asyncio.Event()
 
     def send(self, command: Command, done: Done | None) -> None:
+        """Queue for this turn's write; `done` gets the reply or an exception, later."""
         link = self._commands
         if link is not None and self.up:
             link.send(command, done)
+        elif done is not None:
+            asyncio.get_running_loop().call_soon(done, BusDown("no link"))
+
+    def send_packed(self, packed: bytes, done: Done | None) -> None:
+        link = self._commands
+        if link is not None and self.up:
+            link.send_packed(packed, done)
         elif done is not None:
             asyncio.get_running_loop().call_soon(done, BusDown("no link"))
 
