@@ -88,13 +88,14 @@ async def test_given_many_contacts_when_listed_then_pages_hold_each_once(
 ) -> None:
     peers = range(1_000_001, 1_000_251)
     await world.run(
-        "insert into account(account_id, name) select n, 'x' from generate_series($1, $2) n"
-        " on conflict do nothing",
+        "insert into account(account_id, name) select n, 'x'"
+        " from generate_series($1::bigint, $2::bigint) n on conflict do nothing",
         peers[0],
         peers[-1],
     )
     await world.run(
-        "insert into contact(account_id, peer_id) select $1, n from generate_series($2, $3) n",
+        "insert into contact(account_id, peer_id)"
+        " select $1, n from generate_series($2::bigint, $3::bigint) n",
         mina.account,
         peers[0],
         peers[-1],
