@@ -110,7 +110,7 @@ class Platform:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return lines[-1] if lines else "nothing"
+        return " | ".join(lines[-2:]) if lines else "nothing"
 
     async def _stop(self) -> None:
         process = self._process

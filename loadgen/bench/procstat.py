@@ -105,7 +105,7 @@ def class_of(pid: int) -> str:
         words = (PROC / str(pid) / "cmdline").read_bytes()
     except OSError:
         return "gateway"
-    first = words.split(b"\0", 1)[0].rsplit(b"/", 1)[-1]
+    first = words.split(b"\0", 1)[0].split(b" ", 1)[0].rsplit(b"/", 1)[-1]
     if first.startswith(b"postgres"):
         return "postgres"
     return "redis" if first.startswith(b"redis") else "gateway"

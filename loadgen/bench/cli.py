@@ -1,0 +1,114 @@
+"""`peyk bench`: one JSON line per benchmark, on a platform of its own.
+
+Exit codes: 0 all is well; 1 something was lost, doubled or swapped; 2 a row is INVALID or could
+not be measured. Times are never a gate: they belong to the machine they were taken on.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import uvloop
+from rich.console import Console
+
+from loadgen.bench import direct_durable, echo_rpc, fanout, idle_memory, login
+from loadgen.bench.driver import LoadError
+from loadgen.bench.row import Row
+from loadgen.bench.stage import Stage, staged
+from loadgen.machine import this_machine
+from loadgen.platform import PlatformError
+from messenger.client.errors import RpcError
+from messenger.client.http import HttpError
+
+Benchmark = Callable[[Stage], Awaitable[Row]]
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "echo_rpc": echo_rpc.run,
+    "direct_durable": direct_durable.run,
+    "fanout_1k": fanout.run_1k,
+    "idle_memory": idle_memory.run,
+    "login": login.run,
+}
+LONGEST_S = 240.0
+"""Of one benchmark, the start of its platform included."""
+EXPECTED = (LoadError, PlatformError, RpcError, HttpError, OSError, TimeoutError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="peyk bench", description="What a message, a delivery, a session, a login costs."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--json", type=Path, help="write the lines there instead of to stdout")
+    parser.add_argument("--seed", type=int, default=7, help="of random ids")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}")
+    names = given.names or list(BENCHMARKS)
+    console = Console(stderr=True)
+    try:
+        rows = uvloop.run(_all(names, given.seed, console))
+    except KeyboardInterrupt:
+        return 2
+    lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    if given.json is not None:
+        given.json.write_bytes(lines)
+    else:
+        sys.stdout.write(lines.decode())
+    return exit_code(rows)
+
+
+def exit_code(rows: Sequence[Row]) -> int:
+    if not all(row.intact for row in rows):
+        return 1
+    return 0 if all(row.valid for row in rows) else 2
+
+
+async def _all(names: Sequence[str], seed: int, console: Console) -> list[Row]:
+    machine = await asyncio.to_thread(this_machine)
+    rows = []
+    for name in names:
+        console.print(f"{name} ...", highlight=False)
+        row = await _one(name, seed)
+        row.sign(machine)
+        row.more["seed"] = seed
+        rows.append(row)
+        console.print(summary(row), highlight=False)
+    return rows
+
+
+async def _one(name: str, seed: int) -> Row:
+    """A benchmark on a platform of its own; what stops it makes its row INVALID."""
+    row = Row(name=name)
+    try:
+        async with asyncio.timeout(LONGEST_S), staged(seed) as stage:
+            return await BENCHMARKS[name](stage)
+    except* EXPECTED as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        row.invalid(f"{type(error).__name__}: {error}"[:400])
+    return row
+
+
+def summary(row: Row) -> str:
+    """One line for people."""
+    parts = [f"  n {row.n:,}"]
+    if row.rate_per_s is not None:
+        parts.append(f"{row.rate_per_s:,.0f}/s")
+    if row.cpu_us is not None:
+        by = ", ".join(f"{kind} {us:g}" for kind, us in (row.cpu_us_by or {}).items())
+        parts.append(f"{row.cpu_us:g} us ({by})")
+    if row.cpu_us_w1 is not None:
+        parts.append(f"one in flight {row.cpu_us_w1:g} us")
+    if row.p50_ms is not None:
+        parts.append(f"p50 {row.p50_ms:g} ms, p99 {row.p99_ms:g} ms")
+    if row.kib_per_session is not None:
+        parts.append(f"{row.kib_per_session:g} KiB a session")
+    if row.lost is not None:
+        parts.append(f"lost {row.lost}")
+    if not row.valid:
+        parts.append("INVALID: " + "; ".join(row.more.get("invalid", [])))
+    return " · ".join(parts)

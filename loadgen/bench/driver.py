@@ -1,0 +1,150 @@
+"""The load client of the benchmarks: raw frames over picows, callbacks only.
+
+Hot path: no task, no decoding, no dictionary per frame; 6-8 us a round trip, so that on two cores
+the server is what is measured. It understands just enough of the protocol: the connect reply,
+pings, and where a benchmark's own marks stand in a frame.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import msgspec
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+CONNECT_TIMEOUT_S = 20.0
+SOURCES = 8
+PER_SOURCE = 25_000  # of the ephemeral ports of one loopback address
+
+Heard = Callable[["Session", bytes], None]
+"""Called with each message that is no ping and no connect reply. It must not raise."""
+
+
+class LoadError(Exception):
+    """The driver met something it cannot measure with."""
+
+
+class Session(WSListener):
+    """One socket; after `ready` everything goes to `heard`."""
+
+    __slots__ = ("_ready", "closed", "heard", "tag", "transport")
+
+    def __init__(self, heard: Heard, tag: int) -> None:
+        self.heard = heard
+        self.tag = tag
+        """The benchmark's own number of this session."""
+        self.transport: WSTransport | None = None
+        self.closed: int | None = None
+        """The close code, once the server or the net ended it."""
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def send(self, message: bytes) -> None:
+        if self.transport is not None:
+            self.transport.send(WSMsgType.TEXT, message)
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is WSMsgType.CLOSE:
+            self.closed = int.from_bytes(frame.get_payload_as_bytes()[:2])
+            transport.disconnect()
+            return
+        data = frame.get_payload_as_bytes()
+        if data == b"{}":
+            transport.send(WSMsgType.TEXT, b"{}")
+        elif b"\n" in data:
+            for message in data.split(b"\n"):
+                self._message(message)
+        else:
+            self._message(data)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.closed = self.closed or 1006
+        if not self._ready.done():
+            self._ready.set_exception(LoadError(f"closed with {self.closed} before the reply"))
+
+    async def ready(self) -> None:
+        """Returns with the connect reply."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await self._ready
+
+    def _message(self, data: bytes) -> None:
+        if self._ready.done():
+            self.heard(self, data)
+        elif b'"error"' in data:
+            self._ready.set_exception(LoadError(data[:300].decode(errors="replace")))
+        else:
+            self._ready.set_result(None)
+
+
+class Driver:
+    """All sessions of one benchmark."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._url = f"ws://{host}:{port}/connection/websocket"
+        self._host = host
+        self.sessions: list[Session] = []
+
+    async def connect(self, token: str, heard: Heard) -> Session:
+        """A session with its connect reply."""
+        tag = len(self.sessions)
+        session = Session(heard, tag)
+        self.sessions.append(session)
+        await self.open(session)
+        session.send(connect_command(token))
+        await session.ready()
+        return session
+
+    async def open(self, session: Session) -> None:
+        """TCP and upgrade."""
+        # beyond one address' ports the next loopback address is the source
+        source = f"127.0.0.{2 + session.tag // PER_SOURCE % SOURCES}"
+        await ws_connect(
+            lambda: session,
+            self._url,
+            websocket_handshake_timeout=CONNECT_TIMEOUT_S,
+            max_frame_size=1 << 20,
+            read_buffer_init_size=2_048,
+            use_aiofastnet=False,
+            local_addr=(source, 0),
+            family=socket.AF_INET,
+        )
+
+    async def connect_all(self, tokens: list[str], heard: Heard, at_once: int = 50) -> None:
+        """Sessions for all tokens, in order of their tags."""
+        waiting = iter(tokens)
+
+        async def worker() -> None:
+            for token in waiting:
+                await self.connect(token, heard)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(at_once):
+                tasks.create_task(worker())
+
+    def check_open(self) -> None:
+        """Raise if the server closed any session."""
+        closed = [session.closed for session in self.sessions if session.closed is not None]
+        if closed:
+            raise LoadError(f"{len(closed)} sessions were closed, the first with {closed[0]}")
+
+    async def close(self) -> None:
+        for session in self.sessions:
+            if session.transport is not None:
+                session.transport.disconnect(graceful=False)
+        self.sessions.clear()
+        await asyncio.sleep(0)
+
+
+def connect_command(token: str) -> bytes:
+    return b'{"id":1,"connect":{"token":"%b","name":"load"}}' % token.encode()
+
+
+def rpc(id: int, method: str, data: object) -> bytes:
+    """Any rpc, for what is not hot."""
+    return b'{"id":%d,"rpc":{"method":"%b","data":%b}}' % (
+        id,
+        method.encode(),
+        msgspec.json.encode(data),
+    )
