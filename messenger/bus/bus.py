@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from messenger.bus.keys import slot_of, topic_key
 from messenger.bus.link import BusDown, Command, Done, Link, Part, settle
@@ -20,6 +20,7 @@ from messenger.settings import Settings
 START_S = 30.0  # a Redis that restarts may load its data first
 LISTEN_TIMEOUT_S = 5.0
 
+Reply = TypeVar("Reply")
 OnMessage = Callable[[str, bytes], None]
 
 
@@ -52,6 +53,9 @@ class Bus:
         self._shards: list[Shard] = []
         self._by_slot: list[Shard] = []  # empty while one shard holds every slot
         self._awaited: dict[bytes, list[asyncio.Future[None]]] = {}
+        metrics.bus_queue_bytes.set_function(
+            lambda: sum(shard.queued_bytes for shard in self._shards)
+        )
 
     @property
     def up(self) -> bool:
@@ -134,8 +138,11 @@ class Bus:
 
     async def ask(self, *command: Part, key: str | None = None) -> Any:
         """One command, awaited for at most `redis_timeout`. Raises BusDown or hiredis errors."""
-        replies = await self.ask_all([command], key=key)
-        return replies[0]
+        began = time.perf_counter()
+        shard = self.shard_of(key if key is not None else _key_of(command))
+        reply = await self._in_time(self._ask(shard, command))
+        self._observe(command, began)
+        return reply
 
     async def ask_all(self, commands: Sequence[Command], key: str | None = None) -> list[Any]:
         """Several commands in one write. The first error among the replies is raised."""
@@ -144,13 +151,9 @@ class Bus:
         for command in commands:
             shard = self.shard_of(key if key is not None else _key_of(command))
             futures.append(self._ask(shard, command))
-        try:
-            async with asyncio.timeout(self._settings.redis_timeout):
-                replies = await asyncio.gather(*futures)
-        except TimeoutError:
-            raise BusDown("no answer in time") from None
-        operation = self._operation(commands[0]) if commands else "none"
-        self._metrics.redis_seconds.labels(operation).observe(time.perf_counter() - began)
+        replies = await self._in_time(asyncio.gather(*futures))
+        if commands:
+            self._observe(commands[0], began)
         return replies
 
     def run8(self, key: str) -> str:
@@ -208,10 +211,17 @@ class Bus:
         shard.send(command, partial(settle, future))
         return future
 
-    def _operation(self, command: Command) -> str:
-        if command[0] == "EVALSHA" and command[1] in self._scripts:
-            return self._scripts[str(command[1])].name
-        return str(command[0]).lower()
+    async def _in_time(self, replies: "asyncio.Future[Reply]") -> Reply:
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                return await replies
+        except TimeoutError:
+            raise BusDown("no answer in time") from None
+
+    def _observe(self, command: Command, began: float) -> None:
+        script = self._scripts.get(str(command[1])) if command[0] == "EVALSHA" else None
+        operation = script.name if script is not None else str(command[0]).lower()
+        self._metrics.redis_seconds.labels(operation).observe(time.perf_counter() - began)
 
 
 async def cluster_slots(

@@ -46,7 +46,6 @@ class Link(asyncio.Protocol):
         "_on_closed",
         "_on_push",
         "_out",
-        "_queued",
         "_reader",
         "_refusals_close",
         "_scripts",
@@ -55,6 +54,7 @@ class Link(asyncio.Protocol):
         "_transport",
         "_waiting",
         "closed",
+        "queued_bytes",
         "reason",
     )
 
@@ -77,7 +77,7 @@ class Link(asyncio.Protocol):
         self._on_closed = on_closed
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._out: list[bytes] = []
-        self._queued = 0  # bytes not yet taken by the kernel
+        self.queued_bytes = 0  # not yet taken by the kernel
         self._waiting: deque[tuple[Done | None, bytes]] = deque()
         self._refusals_close = False
         self._heard = self._heard_before = self._checks = 0
@@ -102,8 +102,8 @@ class Link(asyncio.Protocol):
         if not out:
             self._loop.call_soon(self._flush)
         out.append(packed)
-        self._queued += len(packed)
-        if self._queued > self._bound:
+        self.queued_bytes += len(packed)
+        if self.queued_bytes > self._bound:
             self.close("queue full")
 
     def send_unanswered(self, command: Command) -> None:
@@ -167,8 +167,7 @@ class Link(asyncio.Protocol):
         if self._out and not self.closed and self._transport is not None:
             self._transport.write(b"".join(self._out))
             self._out.clear()
-            self._queued = self._transport.get_write_buffer_size()
-            self._metrics.bus_queue_bytes.set(self._queued)
+            self.queued_bytes = self._transport.get_write_buffer_size()
 
     def _refused(self, error: Exception) -> bool:
         """Redis said no. True where that is dealt with here."""

@@ -137,6 +137,12 @@ class Shard:
         self.unconfirmed.pop(key, None)
         return True
 
+    @property
+    def queued_bytes(self) -> int:
+        """What the kernel has not taken yet, of both links."""
+        links = (self._commands, self._subscriber)
+        return sum(link.queued_bytes for link in links if link is not None)
+
     async def open(self) -> None:
         """Open both links and subscribe again. Raises BusDown, or BusRefused for good."""
         try:
@@ -156,9 +162,10 @@ class Shard:
         except BaseException:
             self.close("cannot open")
             raise
-        self._lost.clear()
         if commands.closed or subscriber.closed:
+            self.close("one of two was lost while opening")
             raise BusDown("lost while opening")
+        self._lost.clear()
         self.up = True
 
     async def keep(self) -> None:
