@@ -78,7 +78,7 @@ class Listing:
         objects = await self._views.objects_of(caller.account, list(by_chat), by_chat)
         fitting = _fitting(objects.values())
         if len(fitting) < len(objects):
-            following = str(list(objects)[len(fitting) - 1])
+            following: str | None = str(list(objects)[len(fitting) - 1])
         else:
             following = str(mine[-1].chat) if len(mine) == request.limit else None
         return ChatList(fitting, aev, following)

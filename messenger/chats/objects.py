@@ -139,10 +139,10 @@ class Views:
             raise Refused(ErrorCode.NO_CHAT)
         return found
 
-    async def public(self, account: AccountId, chat: ChatId, now_ms: int) -> ChatObject | None:
+    async def public(self, account: AccountId, chat: ChatId) -> ChatObject | None:
         """A chat with a username, for anybody who is not banned; None for all others."""
-        rows = await self._chats.chats([chat])
-        if chat not in rows or rows[chat].username is None:
+        row = (await self._chats.chats([chat])).get(chat)
+        if row is None or row.username is None:
             return None
         seat = (await self._chats.own_seats([chat], account)).get(chat, NO_SEAT)
         if seat.role > 0:
@@ -150,4 +150,4 @@ class Views:
         now = self._now_ms()
         if standing(seat, now) is Standing.BANNED:
             return None
-        return chat_object(rows[chat], seat, MineRow(chat), None, account, now)
+        return chat_object(row, seat, MineRow(chat), None, account, now)
