@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(given.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
     names = given.names or list(BENCHMARKS)
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     try:
         rows = uvloop.run(_all(names, given.seed, console))
     except KeyboardInterrupt:

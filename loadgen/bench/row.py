@@ -63,7 +63,9 @@ class Row(Struct, kw_only=True):
 
     def invalid(self, why: str) -> None:
         self.valid = False
-        self.more.setdefault("invalid", []).append(why)
+        reasons = self.more.setdefault("invalid", [])
+        if why not in reasons:
+            reasons.append(why)
 
     def sign(self, machine: Machine) -> None:
         self.commit, self.python, self.cores = machine.commit, machine.python, machine.cores
