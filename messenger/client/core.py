@@ -10,7 +10,6 @@ from messenger.client.calls import Call, Calls
 from messenger.client.catchup import CatchUp
 from messenger.client.errors import Json, RpcError
 from messenger.client.feed import Feed
-from messenger.client.line import HOLD_S
 from messenger.client.model import Model
 from messenger.client.outbox import Outbox, Sending, own_message
 
@@ -141,14 +140,9 @@ class Core:
 
     def due(self) -> float | None:
         """When `tick` has something to do."""
-        times = [
-            line.since + HOLD_S
-            for line in (self._feed.account, *self._feed.chats.values())
-            if line.since is not None and not line.asked
-        ]
-        others = (self._start_at, self._big_heads_at, self._check_at, self.calls.due())
-        times += [time for time in others if time is not None]
-        return min(times, default=None)
+        times = [line.due for line in (self._feed.account, *self._feed.chats.values())]
+        times += [self._start_at, self._big_heads_at, self._check_at, self.calls.due()]
+        return min((time for time in times if time is not None), default=None)
 
     def tick(self, now: float) -> None:
         self._catchup.now = now

@@ -69,4 +69,10 @@ class Line:
 
     def overdue(self, now: float) -> bool:
         """The missing numbers did not come in time, and nobody has asked for them."""
-        return not self.asked and self.since is not None and now - self.since >= HOLD_S
+        due = self.due
+        return due is not None and now >= due
+
+    @property
+    def due(self) -> float | None:
+        """When somebody should ask; None while nothing is missing or it has been asked for."""
+        return None if self.asked or self.since is None else self.since + HOLD_S

@@ -86,8 +86,6 @@ class PlainServer:
         seq = chat.last_seq + 1
         message = {"seq": seq, "ev": chat.ev + 1, "from": sender, "at": 0, "k": "text"}
         chat.messages[seq] = {**message, "text": text}
-        if sender == ME:
-            chat.read_seq = max(chat.read_seq, seq)
         return self.event(chat, "message.new", m=dict(chat.messages[seq]))
 
     def edit(self, chat: PlainChat, seq: int, text: str) -> Json | None:

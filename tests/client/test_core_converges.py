@@ -61,7 +61,10 @@ class Device(RuleBasedStateMachine):
 
     @rule(pick=picks, mine=st.booleans())
     def posts(self, pick: int, *, mine: bool) -> None:
-        self.tell(self.server.post(self.chat(pick), ME if mine else OTHER, f"text {pick}"))
+        chat = self.chat(pick)
+        self.tell(self.server.post(chat, ME if mine else OTHER, f"text {pick}"))
+        if mine:
+            self.tell(self.server.read(chat, chat.last_seq))
 
     @rule(pick=picks, which=st.sampled_from(["edit", "delete", "react", "hide", "read", "clear"]))
     def touches_a_message(self, pick: int, which: str) -> None:
@@ -159,13 +162,15 @@ class Device(RuleBasedStateMachine):
 
     def answer(self, call: Call) -> None:
         sent = len(self.server.sent)
-        chat = call.data.get("chat")
-        if chat is not None and not self.server.chats[chat].member:
+        id = call.data.get("chat")
+        if id is not None and not self.server.chats[id].member:
             self.core.on_answer(call, RpcError(1202, "NO_CHAT"), self.now)
             return
         result = self.server.answer(call.method, call.data)
         if len(self.server.sent) > sent:
-            self.tell(self.server.chats[call.data["chat"]].events[-1])
+            chat = self.server.chats[call.data["chat"]]
+            self.tell(chat.events[-1])
+            self.tell(self.server.read(chat, chat.last_seq))
         self.core.on_answer(call, result, self.now)
 
     # What must hold
