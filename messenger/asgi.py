@@ -16,14 +16,17 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 import messenger.accounts.feature
+import messenger.chats.feature
 import messenger.gateway.system
 import messenger.messages.feature
 import messenger.sync.feature
+from messenger.accounts.feature import Accounts
 from messenger.bus.bus import Bus
 from messenger.bus.keys import revoked_key
 from messenger.bus.link import BusDown
 from messenger.bus.shard import BusRefused
 from messenger.bus.streams import Streams
+from messenger.chats.feature import Chats
 from messenger.db.engine import Database, StoreDown
 from messenger.db.generator import Lease, lease_generator
 from messenger.db.migrate import newest, schema_version
@@ -52,9 +55,11 @@ from messenger.log.partitions import DedupPartitions
 from messenger.log.repair import Repair, Untold
 from messenger.log.store import ChatStore
 from messenger.messages.feed import ChatFeed
+from messenger.messages.history import HistoryReader
 from messenger.messages.indexing import Indexer
 from messenger.messages.reading import Cursors
 from messenger.messages.sending import written_updates
+from messenger.messages.store import MessageStore
 from messenger.metrics import CollectorPauses, Metrics
 from messenger.namespaces import Namespaces
 from messenger.preflight import StartRefusedError
@@ -175,16 +180,8 @@ class Trunk(Struct, frozen=True):
 def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) -> Node:
     sessions: SessionTable = SessionTable()
     trunk = _trunk(settings, stores, metrics, name)
-    accounts = messenger.accounts.feature.assemble(
-        settings,
-        stores.database,
-        stores.bus,
-        trunk.delivery,
-        trunk.limits,
-        trunk.tokens,
-        stores.lease.minter.mint,
-    )
-    features = _features(trunk, accounts, sessions)
+    accounts, chats = _people_and_chats(trunk)
+    features = _features(trunk, accounts, chats, sessions)
     rpcs = Rpcs(features, trunk.limits, metrics, enabled=settings.rpc.enabled)
     gateway, topics, namespaces, gateway_tasks = _gateway(trunk, accounts, rpcs, metrics)
     sessions.gateway = gateway
@@ -256,6 +253,35 @@ def _trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str) -> T
     )
 
 
+def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
+    """Each shows the other's objects, so one of the two ties is closed late."""
+    database, mint = trunk.stores.database, trunk.stores.lease.minter.mint
+
+    async def show_chat(account: AccountId, chat: ChatId) -> Any:
+        return await chats.views.public(account, chat)
+
+    accounts = messenger.accounts.feature.assemble(
+        trunk.settings,
+        database,
+        trunk.stores.bus,
+        trunk.delivery,
+        trunk.limits,
+        trunk.tokens,
+        mint,
+        show_chat=show_chat,
+    )
+    chats = messenger.chats.feature.assemble(
+        trunk.settings,
+        database,
+        trunk.delivery,
+        trunk.limits,
+        accounts,
+        mint,
+        messages_of=HistoryReader(MessageStore(database), trunk.chats).shown,
+    )
+    return accounts, chats
+
+
 class SessionTable:
     """Finds a caller's session; filled once the gateway is there, which needs the features."""
 
@@ -268,7 +294,7 @@ class SessionTable:
 
 
 def _features(
-    trunk: Trunk, accounts: messenger.accounts.feature.Accounts, sessions: SessionTable
+    trunk: Trunk, accounts: Accounts, chats: Chats, sessions: SessionTable
 ) -> list[Feature]:
     database = trunk.stores.database
 
@@ -277,6 +303,7 @@ def _features(
 
     features = [
         messenger.accounts.feature.create(accounts),
+        messenger.chats.feature.create(chats),
         messenger.messages.feature.create(
             database,
             trunk.committer,
@@ -301,7 +328,7 @@ def _features(
 
 
 def _gateway(
-    trunk: Trunk, accounts: messenger.accounts.feature.Accounts, rpcs: Rpcs, metrics: Metrics
+    trunk: Trunk, accounts: Accounts, rpcs: Rpcs, metrics: Metrics
 ) -> tuple[Gateway, Topics, Namespaces, list[Background]]:
     settings, bus = trunk.settings, trunk.stores.bus
     namespaces = Namespaces(settings.topics)

@@ -6,6 +6,8 @@ reader hid from themselves looks the same.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, ChatId
 from messenger.log.events import ChatFlag
@@ -77,6 +79,16 @@ class HistoryReader:
         fit = within_page(messages)
         left = [message.seq for message in messages[fit:]]
         return Messages(messages=messages[:fit], left=left or None)
+
+    async def shown(
+        self, account: AccountId, chat: ChatId, seqs: Sequence[int]
+    ) -> Sequence[msgspec.Raw]:
+        """Message objects for a member, as other features show them; may be none."""
+        view = await self._store.view(account, chat)
+        floor = floor_of(await self._store.member(chat, account), view)
+        rows = await self._chats.messages(chat, set(seqs))
+        messages = await self._objects(chat, [row for row in rows if row.seq > floor], view)
+        return [msgspec.Raw(msgspec.json.encode(one)) for one in messages[: within_page(messages)]]
 
     async def readers(self, request: AtMessage, caller: Caller) -> Readers:
         """Members of a small chat whose cursor reached the message, its sender left out."""
