@@ -31,6 +31,7 @@ from messenger.accounts.store.devices import Change, DeviceStore, NewDevice, Rot
 from messenger.bus.bus import Bus
 from messenger.bus.keys import revoked_key
 from messenger.bus.link import BusDown
+from messenger.db.engine import StoreDown
 from messenger.delivery.fanout import Delivery
 from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, DeviceId
@@ -81,6 +82,7 @@ class Devices:
         self._now_ms = now_ms
         self._unmarked: deque[tuple[AccountId, list[DeviceId], int]] = deque(maxlen=UNMARKED_MAX)
         self._late = asyncio.Event()
+        self._restore_due = False
 
     async def add(self, account: AccountId, label: DeviceLabel) -> Issued | None:
         """A new device; beyond ten the least recently used one has to go. None: account gone."""
@@ -194,20 +196,31 @@ class Devices:
                 return count
             after = (rows[-1].account, rows[-1].device)
 
+    def redis_lost(self) -> None:
+        """Redis may have forgotten revocations: `run` writes them again. Never awaits."""
+        self._restore_due = True
+        self._late.set()
+
     async def run(self) -> None:
-        """Tell Redis of revocations that it was not there to hear of, until cancelled."""
+        """Tell Redis of revocations it does not know, from the start on, until cancelled."""
+        self.redis_lost()
         while True:
             await self._late.wait()
-            await asyncio.sleep(RETRY_S)
             self._late.clear()
-            while self._unmarked:
-                account, devices, until = self._unmarked[0]
-                try:
-                    await self._mark(account, devices, until)
-                except BusDown:
-                    self._late.set()
-                    break
-                self._unmarked.popleft()
+            try:
+                await self._catch_up()
+            except (BusDown, StoreDown):
+                log.warning("revocations wait for Redis or the database")
+                self._late.set()
+                await asyncio.sleep(RETRY_S)
+
+    async def _catch_up(self) -> None:
+        while self._unmarked:
+            await self._mark(*self._unmarked[0])
+            self._unmarked.popleft()
+        if self._restore_due:
+            await self.restore_revoked()
+            self._restore_due = False
 
     @property
     def ttl_s(self) -> int:

@@ -25,7 +25,7 @@ from messenger.accounts.tickets import Tickets
 from messenger.bus.bus import Bus
 from messenger.db.engine import Database
 from messenger.delivery.fanout import Delivery
-from messenger.feature import Access, Background, Feature, Handler, NameGuard, Rpc
+from messenger.feature import Access, Background, Feature, NameGuard, Rpc
 from messenger.ids import AccountId, ChatId
 from messenger.limits import Limits
 from messenger.log.account_log import AccountLog
@@ -131,17 +131,13 @@ def create(accounts: Accounts) -> Feature:
 
 
 def _signing_in(accounts: Accounts) -> Sequence[Rpc]:
-    """The three methods that make tokens: without one, by HTTP only."""
-    signing_in, devices = accounts.signing_in, accounts.devices
-    methods: Sequence[tuple[str, type[Struct], Handler]] = (
-        ("accounts.request_code", protocol.RequestCode, signing_in.request_code),
-        ("accounts.sign_in", protocol.SignIn, signing_in.sign_in),
-        ("accounts.token", protocol.Refresh, devices.token),
+    """The three methods that make tokens; the HTTP door counts calls by address."""
+    signing_in, devices, access = accounts.signing_in, accounts.devices, Access.HTTP
+    return (
+        Rpc("accounts.request_code", protocol.RequestCode, signing_in.request_code, access=access),
+        Rpc("accounts.sign_in", protocol.SignIn, signing_in.sign_in, access=access),
+        Rpc("accounts.token", protocol.Refresh, devices.token, access=access),
     )
-    return [
-        Rpc(name, request, handler, limits=("api.conn",), access=Access.HTTP)
-        for name, request, handler in methods
-    ]
 
 
 def _own(accounts: Accounts) -> Sequence[Rpc]:

@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,12 +184,11 @@ def guards() -> list[NameGuard]:
     return []
 
 
-@pytest_asyncio.fixture(scope="session")
-async def node(
-    stores: Stores, settings: Settings, tmp_path_factory: pytest.TempPathFactory, guards: Any
+@asynccontextmanager
+async def running(
+    stores: Stores, settings: Settings, guards: list[NameGuard], redis_url: str = ""
 ) -> AsyncIterator[World]:
-    home = tmp_path_factory.mktemp("accounts")
-    settings = msgspec.structs.replace(settings, home=home)
+    """A world of its own; `redis_url`: of a Redis that the test may kill."""
     db = await Database.connect(stores.database_url)
     metrics, clock = Metrics(), Clock()
     worlds: list[World] = []
@@ -197,34 +197,40 @@ async def node(
         if worlds and topic in worlds[0].heard:
             worlds[0].heard[topic].put_nowait(payload)
 
-    bus = Bus(stores.redis_url, on_message, settings=settings, metrics=metrics)
+    bus = Bus(redis_url or stores.redis_url, on_message, settings=settings, metrics=metrics)
     await bus.start()
     streams = Streams(bus, settings)
     delivery = Delivery(bus, streams, MemberLists(_no_members), _no_updates, metrics)
     limits = Limits(settings.limits, bus, metrics)
-    lease = await lease_generator(db, "test")
+    tokens = ConnectionTokens(settings.token_keys)
+    mint = (await lease_generator(db, "test")).minter.mint
     accounts = assemble(
-        settings,
-        db,
-        bus,
-        delivery,
-        limits,
-        ConnectionTokens(settings.token_keys),
-        lease.minter.mint,
-        guards=guards,
-        now_ms=clock.now_ms,
+        settings, db, bus, delivery, limits, tokens, mint, guards=guards, now_ms=clock.now_ms
     )
-    feature = create(accounts)
-    rpcs = Rpcs([feature], limits, metrics, enabled=True)
-    worlds.append(World(accounts, rpcs, bus, streams, db, clock, home))
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(bus.run()), tasks.create_task(accounts.presence.run())]
-        running.append(tasks.create_task(accounts.devices.run()))
+    rpcs = Rpcs([create(accounts)], limits, metrics, enabled=True)
+    worlds.append(World(accounts, rpcs, bus, streams, db, clock, settings.home))
+    loop = asyncio.get_running_loop()  # no TaskGroup: a fixture's end runs in another task
+    tasks = [
+        loop.create_task(run()) for run in (bus.run, accounts.presence.run, accounts.devices.run)
+    ]
+    try:
         yield worlds[0]
-        for task in running:
+    finally:
+        for task in tasks:
             task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ended)
     await bus.close()
     await db.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def node(
+    stores: Stores, settings: Settings, tmp_path_factory: pytest.TempPathFactory, guards: Any
+) -> AsyncIterator[World]:
+    home = tmp_path_factory.mktemp("accounts")
+    async with running(stores, msgspec.structs.replace(settings, home=home), guards) as world:
+        yield world
 
 
 @pytest.fixture
