@@ -20,10 +20,6 @@ APPEND = Statement(
     f"select {_HEAD} from append_event($1, $2, $3, $4, $5, $6::jsonb)",  # noqa: S608 - constants
     key="chat_id",
 )
-EDIT = Statement(
-    f"select status, {_HEAD} from edit_message($1, $2, $3, $4, $5, $6, $7::jsonb)",  # noqa: S608
-    key="chat_id",
-)
 DELETE = Statement(
     f"select status, {_HEAD}, seqs from delete_messages($1, $2, $3, $4, $5)",  # noqa: S608
     key="chat_id",
@@ -99,7 +95,7 @@ class Event(Struct, frozen=True, gc=False):
 
 
 class Changed(Struct, frozen=True):
-    """The answer to an edit or a deletion."""
+    """The answer to a deletion."""
 
     event: Event
     """What was made; where nothing changed, the chat's newest event, which needs no delivery."""
@@ -138,24 +134,6 @@ class EventLog:
             raise Refused(ErrorCode.NO_CHAT)
         return event_of(chat, row)
 
-    async def edit_message(
-        self,
-        chat: ChatId,
-        seq: int,
-        actor: AccountId,
-        body: str | None,
-        extra: str | None,
-        *,
-        window_ms: int,
-    ) -> Changed:
-        """Replace text and extras (JSON). `window_ms` 0 = any age; the same text changes nothing.
-
-        Raises Refused: NO_CHAT, NO_MESSAGE, FORBIDDEN, EDIT_WINDOW.
-        """
-        values = (self._now_ms(), chat, seq, actor, window_ms, body, extra)
-        row = await self._one(EDIT, *values)
-        return _changed(chat, row, [seq], Right.EDIT_OTHERS, window_ms)
-
     async def delete_messages(
         self, chat: ChatId, seqs: Collection[int], actor: AccountId, *, window_ms: int
     ) -> Changed:
@@ -164,7 +142,7 @@ class EventLog:
         Raises Refused: NO_CHAT, NO_MESSAGE, FORBIDDEN, EDIT_WINDOW.
         """
         row = await self._one(DELETE, self._now_ms(), chat, list(seqs), actor, window_ms)
-        return _changed(chat, row, row[8] if row else [], Right.DELETE_OTHERS, window_ms)
+        return _changed(chat, row, window_ms)
 
     async def purge(self, chat: ChatId, *, keep: int, before: int) -> int:
         """Drop events beyond the newest `keep` or older than `before`; returns purged_ev."""
@@ -176,19 +154,15 @@ class EventLog:
             return (await connection.exec_driver_sql(statement.sql, values)).fetchone()
 
 
-def _changed(
-    chat: ChatId, row: Sequence[Any], seqs: Sequence[int], right: Right, window_ms: int
-) -> Changed:
+def _changed(chat: ChatId, row: Sequence[Any], window_ms: int) -> Changed:
     match row[0]:
         case 0 | 1:
-            return Changed(event_of(chat, row[1:8]), changed=row[0] == 0, seqs=seqs)
+            return Changed(event_of(chat, row[1:8]), changed=row[0] == 0, seqs=row[8])
         case 2:
             raise Refused(ErrorCode.NO_MESSAGE)
         case 3:
-            raise Refused(ErrorCode.FORBIDDEN, {"right": right.name.lower()})
+            raise Refused(ErrorCode.FORBIDDEN, {"right": Right.DELETE_OTHERS.name.lower()})
         case 5:
             raise Refused(ErrorCode.EDIT_WINDOW, {"until": row[2] + window_ms})
-        case 7:
-            raise Refused(ErrorCode.FORBIDDEN, {"right": "post", "why": "embargo"})
         case _:
             raise Refused(ErrorCode.NO_CHAT)

@@ -1,6 +1,6 @@
 """The functions of the log: one call = one transaction = one round trip.
 
-Key C = chat_id: commit_messages (rendering *many*), append_event, edit_message, delete_messages,
+Key C = chat_id: commit_messages (rendering *many*), append_event, delete_messages,
 chat_difference, purge_chat_events. Key A = account_id: move_read_cursors, append_account_event,
 append_account_events, purge_account_events. None touches both keys.
 
@@ -137,48 +137,6 @@ language sql immutable as $$
               else p_chat_rights & p_right = 0
                    and (p_rights & p_right = 0 or (p_until > 0 and p_until <= p_now)) end
 $$
-"""
-
-# Status 0 edited, 1 the same text again (ev: the current one), 2 no such message or deleted,
-# 3 not allowed to touch it, 4 not a member, 5 too late, 7 embargo.
-EDIT_MESSAGE = """
-create function edit_message(p_now bigint, p_chat bigint, p_seq int, p_actor bigint,
-  p_window bigint, p_body text, p_extra jsonb)
-returns table(status smallint, ev int, at bigint, seq int, chat_kind smallint, chat_flags int,
-  member_ver int, epoch int)
-language plpgsql volatile set enable_seqscan = off as $$
-#variable_conflict use_column
-declare
-  c record;
-  mb record;
-  m record;
-  st smallint := 0;
-begin
-  select * into c from chat where chat_id = p_chat for update;
-  select * into mb from membership where chat_id = p_chat and account_id = p_actor;
-  select * into m from message where chat_id = p_chat and seq = p_seq;
-  if c.chat_id is null or c.flags & 4 <> 0 or coalesce(mb.role, 0) <= 0 then st := 4;
-  elsif m.seq is null or m.flags & 1 <> 0 then st := 2;
-  elsif c.flags & 2 <> 0 then st := 7;
-  elsif c.kind = 3 and may(p_now, 4, c.kind, c.rights, mb.role, mb.rights, mb.until) then st := 0;
-  elsif m.sender_id <> p_actor then st := 3;
-  elsif p_window > 0 and m.sent_at + p_window < p_now then st := 5;
-  end if;
-  if st = 0 and (m.body, m.extra) is not distinct from (p_body, p_extra) then st := 1; end if;
-  if st = 1 then
-    return query select st, c.last_ev, c.last_at, c.last_seq, c.kind, c.flags, c.member_ver,
-      c.epoch;
-    return;
-  elsif st > 1 then
-    return query select st, null::int, m.sent_at, null::int, c.kind, c.flags, c.member_ver,
-      c.epoch;
-    return;
-  end if;
-  update message set body = p_body, extra = p_extra, edited_at = greatest(c.last_at, p_now),
-    flags = flags | 4 where chat_id = p_chat and seq = p_seq;
-  return query select 0::smallint, e.*
-    from append_event(p_now, p_chat, 2::smallint, p_seq, p_actor, null) e;
-end $$
 """
 
 # Ranges of deleted seqs; a new one joins its neighbours. The caller holds the chat's lock.
@@ -389,7 +347,7 @@ begin
 end $$
 """
 
-FUNCTIONS = (COMMIT_MESSAGES, APPEND_EVENT, MAY, EDIT_MESSAGE, ADD_GAP, DELETE_MESSAGES)
+FUNCTIONS = (COMMIT_MESSAGES, APPEND_EVENT, MAY, ADD_GAP, DELETE_MESSAGES)
 FUNCTIONS += (CHAT_DIFFERENCE, PURGE_CHAT_EVENTS, MOVE_READ_CURSORS, APPEND_ACCOUNT_EVENT)
 FUNCTIONS += (APPEND_ACCOUNT_EVENTS, PURGE_ACCOUNT_EVENTS)
 

@@ -114,6 +114,19 @@ def a_send(
     )
 
 
+async def edit(database: Database, chat: ChatId, seq: int, text: str, extra: str | None) -> None:
+    """What an edit leaves behind; who may do it is the business of `messages`."""
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql(
+            "update message set body = $3, extra = $4::jsonb, flags = flags | 4, edited_at = $5"
+            " where chat_id = $1 and seq = $2",
+            (chat, seq, text, extra, NOW),
+        )
+        await connection.exec_driver_sql(
+            "select append_event($2, $1, 2::smallint, $3, 1, null)", (chat, NOW, seq)
+        )
+
+
 async def commit(
     connection: AsyncConnection, sends: Sequence[Send], now: int | None = None, day: int = 0
 ) -> list[Any]:

@@ -10,7 +10,7 @@ from messenger.db.engine import Database
 from messenger.ids import AccountId, ChatId
 from messenger.log.events import EventKind, EventLog
 from messenger.log.store import ChatStore, LogRow, is_dense
-from tests.log.conftest import AChat, a_send, commit
+from tests.log.conftest import AChat, a_send, commit, edit
 
 SEEDS = range(4)
 
@@ -105,16 +105,16 @@ async def test_given_an_edited_and_a_deleted_message_when_asked_then_they_show_a
     chat = await a_chat()
     async with database.statement() as connection:
         await commit(connection, [a_send(chat, 1, "one"), a_send(chat, 2, "two")])
-    await events.edit_message(chat, 1, AccountId(1), "ONE", '{"e": 1}', window_ms=0)
+    await edit(database, chat, 1, "ONE", '{"e": 1}')
     await events.delete_messages(chat, [2], AccountId(1), window_ms=0)
 
-    first, second, edit, delete = await store.events_since(chat, 0, 10)
+    first, second, edited, deleted = await store.events_since(chat, 0, 10)
 
     assert (first.body, first.payload, first.flags) == ("ONE", {"e": 1}, 4)
     assert first.edited_at is not None
     assert (second.body, second.payload, second.flags) == (None, None, 1)
-    assert (edit.kind, edit.seq, edit.actor) == (EventKind.EDIT, 1, 1)
-    assert (delete.kind, delete.payload) == (EventKind.DELETE, {"seqs": [2]})
+    assert (edited.kind, edited.seq, edited.actor) == (EventKind.EDIT, 1, 1)
+    assert (deleted.kind, deleted.payload) == (EventKind.DELETE, {"seqs": [2]})
 
 
 async def test_given_nothing_new_or_an_unknown_chat_when_asked_then_it_is_empty(

@@ -52,7 +52,6 @@ async def use_everything(database: Database, chat: ChatId) -> None:
         await commit(connection, [a_send(chat, n) for n in range(1, 31)])
         await commit(connection, [a_send(chat, n) for n in range(1, 31)])
     await events.append_event(chat, EventKind.INFO, None, mina, None)
-    await events.edit_message(chat, 1, mina, "x", None, window_ms=0)
     await events.delete_messages(chat, [2, 3], mina, window_ms=0)
     await store.events_since(chat, 5, 100)
     await store.heads([chat, ChatId(2_000)])
