@@ -76,7 +76,7 @@ class Listing:
         mine = await self._mine.page(caller.account, page_start(request.after), request.limit)
         by_chat = {row.chat: row for row in mine}
         objects = await self._views.objects_of(caller.account, list(by_chat), by_chat)
-        fitting = _fitting(objects.values())
+        fitting = fitting_page(objects.values())
         if len(fitting) < len(objects):
             following: str | None = str(list(objects)[len(fitting) - 1])
         else:
@@ -86,7 +86,7 @@ class Listing:
     async def get(self, request: Get, caller: Caller) -> ChatSet:
         """In the order asked. Chats the account is not in are left out like unknown ones."""
         objects = await self._views.objects(caller.account, chats_of(request.chats))
-        fitting = _fitting(objects.values())
+        fitting = fitting_page(objects.values())
         return ChatSet(fitting, [str(chat) for chat in list(objects)[len(fitting) :]])
 
     async def members(self, request: Members, caller: Caller) -> MemberPage:
@@ -138,7 +138,7 @@ def _member(seat: SeatRow, now_ms: int, *, direct: bool) -> Member:
     )
 
 
-def _fitting(objects: Iterable[ChatObject]) -> list[msgspec.Raw]:
+def fitting_page(objects: Iterable[ChatObject | msgspec.Raw]) -> list[msgspec.Raw]:
     """As many as fit an answer, at least one."""
     fitting: list[msgspec.Raw] = []
     room = PAGE_BYTES

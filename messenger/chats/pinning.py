@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from messenger.accounts.names import clean_text
+from messenger.chats.listing import fitting_page
 from messenger.chats.outbox import Outbox
 from messenger.chats.protocol import Chat, Done, Messages, PinMessage, Report, Reported
 from messenger.chats.rights import forbidden
@@ -85,7 +86,8 @@ class Pinning:
         await self._chats.entered(chat, caller.account)
         seqs = await self._chats.pins(chat)
         found = await self._messages_of(caller.account, chat, seqs) if seqs else []
-        return Messages(list(found))
+        fitting = fitting_page(found)
+        return Messages(fitting, more=len(fitting) < len(found))
 
     async def report(self, request: Report, caller: Caller) -> Reported:
         chat = chat_of(request.chat)

@@ -348,8 +348,11 @@ class RequestPage(Struct, frozen=True, omit_defaults=True):
     next: str | None = None
 
 
-class Messages(Struct, frozen=True):
+class Messages(Struct, frozen=True, omit_defaults=True):
+    """`more`: older pins did not fit; `messages.get` gives them by seq."""
+
     messages: list[msgspec.Raw]
+    more: bool = False
 
 
 class LogPage(Struct, frozen=True):

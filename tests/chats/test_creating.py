@@ -145,9 +145,7 @@ async def test_given_a_username_when_a_group_is_created_then_it_is_public_and_re
 
     assert resolved is not None
     assert (resolved.username, resolved.join, resolved.me.role) == (name, "open", "left")
-    other = await reza.refusal(
-        "create", kind="group", title="g", username=name, random_id=an_id()
-    )
+    other = await reza.refusal("create", kind="group", title="g", username=name, random_id=an_id())
     assert other.code is ErrorCode.USERNAME_TAKEN
     assert await world.count("chat", "owner_id = $1", reza.account) == 0
     assert await world.count("create_key", "account_id = $1", reza.account) == 0
@@ -218,9 +216,7 @@ async def test_given_the_function_for_all_kinds_when_a_channel_is_made_then_it_i
 ) -> None:
     chat = ChatId(int(an_id()))
     seats = {mina.account: Seat(Role.OWNER)}
-    draft = ChatDraft(
-        chat=chat, kind=Kind.CHANNEL, owner=mina.account, seats=seats, title="کانال"
-    )
+    draft = ChatDraft(chat=chat, kind=Kind.CHANNEL, owner=mina.account, seats=seats, title="کانال")
 
     made = await world.chats.creating.create_chat(draft)
     again = await world.chats.creating.create_chat(draft)

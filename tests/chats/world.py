@@ -110,6 +110,20 @@ class Person:
         return [update for update in updates if update.get("chat") == chat]
 
 
+class Topic:
+    """A topic that is listened to."""
+
+    def __init__(self) -> None:
+        self.payloads: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def says(self, start: bytes) -> bytes:
+        """The next payload that starts so; others are passed over."""
+        async with asyncio.timeout(WAIT_S):
+            while not (payload := await self.payloads.get()).startswith(start):
+                pass
+            return payload
+
+
 class World:
     """A node's middle: everything between the gateway and the stores that chats need."""
 
@@ -152,7 +166,7 @@ class World:
         others = messenger.accounts.feature.create(self.accounts)
         self.rpcs = Rpcs([feature, others], self.limits, metrics, enabled=True)
         self._ears: dict[str, list[Person]] = {}
-        self.topics: dict[str, list[bytes]] = {}
+        self.topics: dict[str, Topic] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["World"]:
@@ -211,9 +225,9 @@ class World:
             raise written
         return written
 
-    async def topic(self, topic: str) -> list[bytes]:
+    async def topic(self, topic: str) -> "Topic":
         """What is published there from now on."""
-        heard = self.topics.setdefault(topic, [])
+        heard = self.topics.setdefault(topic, Topic())
         self.bus.listen(topic)
         await self.bus.listening(topic)
         return heard
@@ -246,7 +260,7 @@ class World:
         for person in self._ears.get(topic, ()):
             person.heard.put_nowait(json.loads(payload.split(b" ", 2)[2]))
         if topic in self.topics:
-            self.topics[topic].append(payload)
+            self.topics[topic].payloads.put_nowait(payload)
 
 
 def an_id() -> str:
