@@ -39,11 +39,10 @@ async def test_given_two_people_when_one_sends_then_the_other_receives_it_at_onc
 ) -> None:
     chat = await direct(mina, reza)
 
-    sending = await mina.send(chat, "سلام رضا")
-    await reza.wait_until(
-        lambda: chat in reza.state.chats and reza.state.chats[chat].texts == ["سلام رضا"]
-    )
-    await mina.wait_until(lambda: sending.answered)
+    await mina.send(chat, "سلام رضا")
+    await reza.wait_until(lambda: chat in reza.state.chats)
+    await reza.wait_until(lambda: reza.state.chats[chat].texts == ["سلام رضا"])
+    await mina.wait_until(lambda: mina.ready)
 
     assert reza.state.chats[chat].unread == 1
     assert mina.state.chats[chat].texts == ["سلام رضا"]
