@@ -6,19 +6,21 @@ the hole by position. Nothing here awaits per message: commands of a turn leave 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from messenger.bus.keys import slot_of, topic_key
-from messenger.bus.link import BusDown, Command, Done, Link, Part, settle
+from messenger.bus.link import BusDown, Command, Done, Part, settle
 from messenger.bus.scripts import ALL, Script
 from messenger.bus.shard import Address, Bounds, Shard
+from messenger.bus.topology import Slots, read_slots
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 
 START_S = 30.0  # a Redis that restarts may load its data first
 LISTEN_TIMEOUT_S = 5.0
+MOVED_PAUSE_S = 0.1  # many replies tell of one move
 
 Reply = TypeVar("Reply")
 OnMessage = Callable[[str, bytes], None]
@@ -52,6 +54,7 @@ class Bus:
         self._address = Address.parse(redis_url)
         self._shards: list[Shard] = []
         self._by_slot: list[Shard] = []  # empty while one shard holds every slot
+        self._moved = asyncio.Event()
         self._awaited: dict[bytes, list[asyncio.Future[None]]] = {}
         metrics.bus_queue_bytes.set_function(
             lambda: sum(shard.queued_bytes for shard in self._shards)
@@ -61,6 +64,11 @@ class Bus:
     def up(self) -> bool:
         """Every shard can be reached."""
         return bool(self._shards) and all(shard.up for shard in self._shards)
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """The servers that hold the slots now."""
+        return self._shards
 
     async def start(self, wait_s: float = START_S) -> None:
         """Open all links. Raises BusRefused in one line, or BusDown after `wait_s`."""
@@ -76,10 +84,20 @@ class Bus:
                 return
 
     async def run(self) -> None:
-        """Keep the links open until cancelled."""
+        """Keep the links open, and follow slots to other servers, until cancelled."""
+        keepers: dict[Shard, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
-            for shard in self._shards:
-                tasks.create_task(shard.keep(), name=f"bus {shard.address.port}")
+            while True:
+                for shard in self._shards:
+                    if shard not in keepers:
+                        name = f"bus {shard.address.port}"
+                        keepers[shard] = tasks.create_task(shard.keep(), name=name)
+                for shard in keepers.keys() - set(self._shards):
+                    keepers.pop(shard).cancel()
+                await self._moved.wait()
+                await asyncio.sleep(MOVED_PAUSE_S)
+                self._moved.clear()
+                await self._follow()
 
     async def close(self) -> None:
         """Send what is queued, then end the links."""
@@ -171,12 +189,20 @@ class Bus:
             topic = shard.topics.get(key)
             if topic is not None:  # else it was on its way when we left
                 self.on_message(topic, push[2])
+        elif kind == b"sunsubscribe" and key in shard.topics:
+            self.moved()  # not our wish: the slot has left that server
         elif kind == b"ssubscribe" and shard.confirmed(key) and key in shard.topics:
             for waiter in self._awaited.pop(key, ()):
                 settle(waiter, None)
 
     def lost(self, _shard: Shard, _reason: str) -> None:
+        self.moved()
         self.on_lost()
+
+    def moved(self) -> None:
+        """Something says that slots are not where we think."""
+        if self._address.cluster:
+            self._moved.set()
 
     def back(self, _shard: Shard) -> None:
         self.on_back()
@@ -193,14 +219,44 @@ class Bus:
         if not self._address.cluster:
             self._shards = [self._shard(self._address)]
             return
-        found = await cluster_slots(self._address, self._settings.redis_timeout, self._metrics)
-        shards = {address: self._shard(address) for _, _, address in found}
-        by_slot: dict[int, Shard] = {}
-        for first, last, address in found:
-            by_slot |= dict.fromkeys(range(first, last + 1), shards[address])
+        self._place(await self._read_slots(), {})
+
+    async def _read_slots(self) -> Slots:
+        seeds = [*(shard.address for shard in self._shards), self._address]
+        return await read_slots(seeds, self._settings.redis_timeout, self._metrics)
+
+    def _place(self, slots: Slots, known: Mapping[Address, Shard]) -> None:
+        """Give every slot its shard; those that hold none any more are left out."""
+        shards = {address: known.get(address) or self._shard(address) for _, _, address in slots}
         self._shards = list(shards.values())
-        if len(self._shards) > 1:
-            self._by_slot = [by_slot[slot] for slot in range(len(by_slot))]
+        self._by_slot = []
+        if len(shards) > 1:
+            for first, last, address in slots:
+                self._by_slot += [shards[address]] * (last - first + 1)
+
+    async def _follow(self) -> None:
+        """Read who holds what now, and take topics to their new shards."""
+        try:
+            slots = await self._read_slots()
+        except BusDown:
+            self._moved.set()  # nobody answers, or an election is going on: again after a pause
+            return
+        before, by_slot = self._shards, self._by_slot
+        self._place(slots, {shard.address: shard for shard in before})
+        if self._by_slot == by_slot and self._shards == before:
+            return
+        for shard in before:
+            for key, topic in list(shard.topics.items()):
+                owner = self.shard_of(key)
+                if owner is not shard:
+                    del shard.topics[key]  # the old server has unsubscribed us itself
+                    owner.subscribe(key, topic)
+            if shard not in self._shards:
+                shard.close("holds no slots")
+        for shard in self._shards:
+            if shard not in before:
+                shard.open_soon()
+        self.on_back()
 
     def _shard(self, address: Address) -> Shard:
         bounds = Bounds(self._settings.bus_queue, self._settings.redis_timeout)
@@ -222,33 +278,6 @@ class Bus:
         script = self._scripts.get(str(command[1])) if command[0] == "EVALSHA" else None
         operation = script.name if script is not None else str(command[0]).lower()
         self._metrics.redis_seconds.labels(operation).observe(time.perf_counter() - began)
-
-
-async def cluster_slots(
-    seed: Address, timeout_s: float, metrics: Metrics
-) -> list[tuple[int, int, Address]]:
-    """(first, last, address of the master), all 16,384 slots, from any node of a cluster."""
-    loop = asyncio.get_running_loop()
-    try:
-        _, link = await loop.create_connection(
-            lambda: Link(bound=1 << 20, timeout_s=timeout_s, metrics=metrics), seed.host, seed.port
-        )
-        try:
-            await link.ask(*seed.hello(2))
-            ranges = await link.ask("CLUSTER", "SLOTS")
-        finally:
-            link.close("done")
-    except OSError as error:
-        raise BusDown(f"cannot connect: {type(error).__name__}") from None
-    found = [(first, last, _master(seed, node)) for first, last, node, *_ in sorted(ranges)]
-    if sum(last - first + 1 for first, last, _ in found) != 16_384:
-        raise BusDown("the cluster does not hold all slots")
-    return found
-
-
-def _master(seed: Address, node: list[Any]) -> Address:
-    host = node[0].decode() if node[0] else seed.host
-    return Address(host, node[1], seed.user, seed.password, seed.tls)
 
 
 def _key_of(command: Command) -> str | bytes:

@@ -25,6 +25,10 @@ Done = Callable[[Any], None]
 log = logging.getLogger(__name__)
 
 _NOTHING = object()
+_STATES = frozenset(
+    {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY"}
+    | {"OOM", "MISCONF"}
+)  # what Redis says of itself, not of the command: for callers the same as no Redis
 _EVALSHA = b"\r\n$7\r\nEVALSHA\r\n$40\r\n"
 _CHECKS = 4  # looks at a silent link per time-out
 
@@ -44,6 +48,7 @@ class Link(asyncio.Protocol):
         "_loop",
         "_metrics",
         "_on_closed",
+        "_on_moved",
         "_on_push",
         "_out",
         "_reader",
@@ -67,6 +72,7 @@ class Link(asyncio.Protocol):
         scripts: Mapping[str, str] | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
         on_closed: Callable[[str], None] | None = None,
+        on_moved: Callable[[], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._bound = bound
@@ -75,6 +81,7 @@ class Link(asyncio.Protocol):
         self._scripts = scripts or {}
         self._on_push = on_push or _unexpected
         self._on_closed = on_closed
+        self._on_moved = on_moved
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._out: list[bytes] = []
         self.queued_bytes = 0  # not yet taken by the kernel
@@ -172,6 +179,8 @@ class Link(asyncio.Protocol):
     def _refused(self, error: Exception) -> bool:
         """Redis said no. True where that is dealt with here."""
         code = str(error).partition(" ")[0]
+        if code == "MOVED" and self._on_moved is not None:
+            self._on_moved()
         if self._refusals_close:
             self.close(f"subscription refused: {code}")
             return True
@@ -180,7 +189,12 @@ class Link(asyncio.Protocol):
             self.send_packed(self._with_text(packed), done)
             return True
         self._metrics.bus_errors.labels(code if code.isupper() else "ERR").inc()
-        return False
+        if code not in _STATES:
+            return False
+        done, _ = self._waiting.popleft()
+        if done is not None:
+            self._give(done, BusDown(code))
+        return True
 
     def _with_text(self, packed: bytes) -> bytes:
         """An EVALSHA as EVAL: Redis has forgotten the script, this time it learns it."""

@@ -54,6 +54,10 @@ class Address(Struct, frozen=True):
             "cluster" in parts.scheme,
         )
 
+    @property
+    def tls_context(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context() if self.tls else None
+
     def hello(self, protocol: int) -> Command:
         if self.password is None:
             return ("HELLO", protocol)
@@ -68,6 +72,8 @@ class Listeners(Protocol):
     def lost(self, shard: "Shard", reason: str) -> None: ...
 
     def back(self, shard: "Shard") -> None: ...
+
+    def moved(self) -> None: ...
 
 
 class Bounds(Struct, frozen=True):
@@ -168,6 +174,10 @@ class Shard:
         self._lost.clear()
         self.up = True
 
+    def open_soon(self) -> None:
+        """Let `keep` open the links for the first time, as if they had been lost."""
+        self._lost.set()
+
     async def keep(self) -> None:
         """Open the links again whenever they are lost, until cancelled."""
         while True:
@@ -202,9 +212,9 @@ class Shard:
             self._new_link,
             self.address.host,
             self.address.port,
-            ssl=ssl.create_default_context() if self.address.tls else None,
+            ssl=self.address.tls_context,
         )
-        await _checked(link.ask(*self.address.hello(protocol)))
+        await checked(link.ask(*self.address.hello(protocol)))
         return link
 
     def _new_link(self) -> Link:
@@ -215,6 +225,7 @@ class Shard:
             scripts={sha: script.text for sha, script in self._scripts.items()},
             on_push=self._listeners.heard,
             on_closed=lambda reason: self._link_closed(link, reason),
+            on_moved=self._listeners.moved,
         )
         return link
 
@@ -227,15 +238,15 @@ class Shard:
         self._listeners.lost(self, reason)
 
     async def _prepare(self, link: Link) -> None:
-        info = parse_info(await _checked(link.ask("INFO")))
+        info = parse_info(await checked(link.ask("INFO")))
         check_server(info)
         if info.get("cluster_enabled") == "1":
-            state = await _checked(link.ask("CLUSTER", "INFO"))
+            state = await checked(link.ask("CLUSTER", "INFO"))
             if b"cluster_state:ok" not in state:
                 raise BusDown("the cluster is not ready")
         loaded = [link.ask("SCRIPT", "LOAD", script.text) for script in self._scripts.values()]
         for script, answer in zip(self._scripts.values(), loaded, strict=True):
-            if (await _checked(answer)).decode() != script.sha:
+            if (await checked(answer)).decode() != script.sha:
                 raise AssertionError(f"script {script.name} has another hash in Redis")
         self.run8 = info["run_id"][:8]
 
@@ -262,7 +273,8 @@ def check_server(info: Mapping[str, str]) -> None:
         raise BusDown("Redis is loading its data")
 
 
-async def _checked(answer: "asyncio.Future[Any]") -> Any:
+async def checked(answer: "asyncio.Future[Any]") -> Any:
+    """The reply; what Redis refuses becomes BusRefused (sign-in) or BusDown."""
     try:
         return await answer
     except BusDown:

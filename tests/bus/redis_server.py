@@ -68,16 +68,7 @@ class RedisServer:
             await self._answers("CLUSTER", "INFO", with_=b"cluster_state:ok")
 
     async def ask(self, *command: str | int) -> object:
-        """One command on a connection of its own."""
-        loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(
-            lambda: Link(bound=1 << 20, timeout_s=5, metrics=Metrics()), "127.0.0.1", self.port
-        )
-        try:
-            async with asyncio.timeout(5):
-                return await link.ask(*command)
-        finally:
-            link.close("done")
+        return await ask(*command, port=self.port)
 
     async def wait_ready(self) -> None:
         await self._answers("CLUSTER", "INFO", with_=b"cluster_state:ok")
@@ -106,3 +97,16 @@ class RedisServer:
                     if isinstance(reply, bytes) and with_ in reply:
                         return
                 await asyncio.sleep(0.02)  # a server of another process has no event to wait for
+
+
+async def ask(*command: str | int, port: int) -> object:
+    """One command on a connection of its own."""
+    loop = asyncio.get_running_loop()
+    _, link = await loop.create_connection(
+        lambda: Link(bound=1 << 20, timeout_s=5, metrics=Metrics()), "127.0.0.1", port
+    )
+    try:
+        async with asyncio.timeout(5):
+            return await link.ask(*command)
+    finally:
+        link.close("done")

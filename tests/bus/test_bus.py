@@ -14,7 +14,7 @@ from messenger.bus.streams import Position
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 from tests.bus.conftest import NewRedis, Node, running
-from tests.bus.redis_server import RedisServer, free_port
+from tests.bus.redis_server import RedisServer, ask, free_port
 
 
 async def test_given_a_topic_left_when_published_then_nothing_is_heard(
@@ -254,6 +254,59 @@ async def test_given_three_shards_when_used_then_each_key_goes_to_its_own(
         assert first == Position(first.epoch, 1)
         other.streams.write_heads([(one, 1, 2, 3, 4) for one in accounts])
         assert len(await other.streams.read_heads(list(accounts))) == 30  # type: ignore[arg-type]
+
+
+async def test_given_a_slot_that_moves_when_published_there_then_the_bus_has_followed(
+    three_shards: str, account: int
+) -> None:
+    topic = f"eph:{account}"
+    slot = slot_of(topic_key(topic))
+    async with running(three_shards) as node:
+        await node.listens(topic)
+        shards = {shard.address.port for shard in node.bus.shards}
+        source = node.bus.shard_of(topic_key(topic)).address.port
+        target = next(port for port in shards if port != source)
+        name = await ask("CLUSTER", "MYID", port=target)
+        assert isinstance(name, bytes)
+
+        for port in (target, source, *(shards - {target, source})):
+            await ask("CLUSTER", "SETSLOT", slot, "NODE", name.decode(), port=port)
+
+        async with asyncio.timeout(8):
+            await node.ear.back.wait()
+        assert node.bus.shard_of(topic_key(topic)).address.port == target
+        await node.bus.listening(topic)
+        node.bus.publish(topic, b"1")
+        assert await node.ear.next() == (topic, b"1")
+
+
+async def test_given_a_command_for_a_slot_elsewhere_when_asked_then_the_bus_is_down_for_it(
+    three_shards: str,
+) -> None:
+    async with running(three_shards) as node:
+        answers: asyncio.Queue[object] = asyncio.Queue()
+        here = node.bus.shard_of("{a}")
+        elsewhere = next(shard for shard in node.bus.shards if shard is not here)
+        elsewhere.send(("GET", "{a}"), answers.put_nowait)
+        answer = await answers.get()
+        assert isinstance(answer, BusDown)
+        assert "MOVED" in str(answer)
+        assert await node.bus.ask("GET", "{a}") is None
+
+
+async def test_given_a_cluster_url_when_the_server_is_alone_then_it_is_refused(
+    new_redis: NewRedis,
+) -> None:
+    server = await new_redis(cluster_enabled="no")
+    with pytest.raises(BusRefused, match="cluster mode"):
+        await _started(server.url.replace("redis:", "redis+cluster:"))
+    with pytest.raises(BusDown, match="no node of the cluster answers"):
+        await _started(f"redis+cluster://127.0.0.1:{free_port()}")
+
+
+async def test_given_a_cluster_of_one_when_used_then_it_holds_all_slots(redis: RedisServer) -> None:
+    async with running(redis.url.replace("redis:", "redis+cluster:")) as node:
+        assert (await node.streams.topic_position("room:1")).epoch
 
 
 async def _started(url: str) -> None:
