@@ -145,7 +145,7 @@ def product_namespaces(hot_window: int, hot_window_ttl: float) -> dict[str, Name
         "user": window,
         "eph": NamespaceOptions(source="eph"),
         "chat": NamespaceOptions(
-            source="chat", allow_recovery=True, allow_positioning=True, compaction=True
+            source="chat", force_recovery=True, force_positioning=True, compaction=True
         ),
     }
 
