@@ -2,8 +2,8 @@
 
 Sends are collected for `commit_window` (less when the node is quiet) or up to `commit_rows`, then
 written by one call of `commit_messages`. While a commit runs, the next batch fills. Answers are
-callbacks in input order: no task and no future per message. Budget: 4 us of this process per
-message in batches of 200.
+callbacks in input order: no task and no future per message. Measured: 8 us of this process per
+message in batches of 200 on a busy 2-core machine, most of it the driver's encoding of 12 arrays.
 
 Nothing here needs to know whether a lost statement was executed: the batch is repeated as it is,
 and the function recognises what it wrote before by (device, random_id).
