@@ -200,11 +200,12 @@ class Device:
             self._board.refusals[sending.error.message] += 1
             self._ledger.refused(message.event, sending.error.code)
         elif sending.result is not None:
-            result = sending.result
+            result, now = sending.result, self._clock.now()
             dup = bool(result.get("dup"))
-            self._ledger.acked(
-                message.event, result["seq"], result["ev"], self._clock.now(), dup=dup
-            )
+            self._ledger.acked(message.event, result["seq"], result["ev"], now, dup=dup)
+            self._board.acked += 1
+            if not message.cut:
+                self._board.acks.append(now - message.intended_s)
 
     def _updated(self, update: Json) -> None:
         if self._watching and "ev" in update and "chat" in update:

@@ -213,6 +213,7 @@ class CatchUp:
             self._list_chats(None, {})
         else:
             self._feed.account_events(result.get("acct", ()), result["aev"], self.now)
+            self._feed.account.believe()
         for part in result.get("chats", ()):
             self._part(part)
         self._changed.extend(result.get("left", ()))
@@ -234,6 +235,8 @@ class CatchUp:
             self._feed.events(chat, part["events"], part["to"], self.now)
             if part.get("more"):
                 self._changed.append(chat)
+            else:
+                line.believe()
 
     # Bookkeeping
 

@@ -49,8 +49,12 @@ class Line:
     def drop_held(self) -> None:
         """What waits is older than heads that are about to be asked for."""
         self._held.clear()
-        self.behind = self.applied or 0
+        self.behind = 0
         self.since = None
+
+    def believe(self) -> None:
+        """The server has nothing beyond what it just gave: forget what was only heard of."""
+        self.behind = max(self._held, default=self.applied or 0)
 
     def take(self, now: float) -> list[Json]:
         """The updates that may be applied now, in order; they count as applied."""

@@ -42,6 +42,10 @@ class Waiting:
         self._subscriptions[topic] = answer = asyncio.get_running_loop().create_future()
         return answer
 
+    def forget(self, id: int) -> None:
+        """Nobody waits for this answer any more, also where it was never asked for."""
+        self._answers.pop(id, None)
+
     def settle(self, id: int, answer: Result | RpcError) -> None:
         """An answer nobody waits for any more is dropped."""
         _settle(self._answers.pop(id, None), answer)

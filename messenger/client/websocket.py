@@ -129,9 +129,12 @@ class Client:
         """The result of any command with an id."""
         id, message = self.link.request(request)
         answer = self._waiting.expect(id)
-        async with asyncio.timeout(timeout_s):
-            await self._send(message)
-            return await answer
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._send(message)
+                return await answer
+        finally:
+            self._waiting.forget(id)
 
     async def subscribe(
         self, topic: str, *, token: str = "", request: SubscribeRequest | None = None
