@@ -220,8 +220,9 @@ class Link(asyncio.Protocol):
             self.send(("PING",), partial(self._probed, self._loop.time()))
         self._ticker = self._loop.call_later(self._timeout_s / _CHECKS, self._tick)
 
-    def _probed(self, began: float, _pong: object) -> None:
-        self._metrics.bus_seconds.observe(self._loop.time() - began)
+    def _probed(self, began: float, pong: object) -> None:
+        if not isinstance(pong, Exception):
+            self._metrics.bus_seconds.observe(self._loop.time() - began)
 
 
 def settle(future: "asyncio.Future[Any]", reply: Any) -> None:
