@@ -41,12 +41,14 @@ class Blocks:
         profiles: Profiles,
         delivery: Delivery,
         now_ms: Callable[[], int],
+        poll_s: float = POLL_S,
     ) -> None:
         self._people = people
         self._relations = relations
         self._profiles = profiles
         self._delivery = delivery
         self._now_ms = now_ms
+        self._poll_s = poll_s
 
     async def block(self, request: Block, caller: Caller) -> Noted:
         """After the ack no message of the blocked side is written to our chat."""
@@ -97,7 +99,7 @@ class Blocks:
     async def run(self) -> None:
         """Repeat second halves that a crash left undone, until cancelled."""
         while True:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_s)
             try:
                 await self.settle_left()
             except StoreDown:

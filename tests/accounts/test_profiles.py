@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from messenger.accounts.profiles import Profiles
+from messenger.accounts.protocol import Resolve
 from messenger.accounts.usernames import TOMBSTONE_MS
 from messenger.badges import BadgeFact, name_hash
 from messenger.feature import NameGuard, Refused
-from messenger.ids import ChatId
+from messenger.ids import AccountId, ChatId
 from messenger.wire.codes import ErrorCode
 from tests.accounts.conftest import Person, World
 
@@ -199,13 +201,21 @@ async def test_given_a_badge_when_the_name_is_changed_then_it_is_frozen_and_abou
 
 
 async def test_given_a_chats_username_when_resolved_then_the_chats_feature_decides(
-    world: World, mina: Person
+    world: World, mina: Person, reza: Person
 ) -> None:
     name = f"c_{mina.account % 10**12}"
     await world.run("insert into username(name_fold, kind, target_id) values ($1, 2, 91)", name)
 
-    refusal = await world.refusal(mina, "accounts.resolve", username=name)
+    async def show(caller: AccountId, chat: ChatId) -> Any:
+        return {"id": str(chat), "kind": "group"} if caller == mina.account else None
 
-    assert refusal.code is ErrorCode.NOT_FOUND
-    shown = world.accounts.profiles
-    assert await shown._show_chat(mina.account, ChatId(91)) is None
+    old = world.accounts.profiles
+    profiles = Profiles(old._people, old._account_log, old._delivery, (), show, old._now_ms)
+
+    hidden = await world.refusal(mina, "accounts.resolve", username=name)
+    answer = await profiles.resolve(Resolve(username=name), mina.caller)
+    with pytest.raises(Refused) as refusal:
+        await profiles.resolve(Resolve(username=name), reza.caller)
+
+    assert hidden.code is refusal.value.code is ErrorCode.NOT_FOUND
+    assert msgspec.to_builtins(answer) == {"chat": {"id": "91", "kind": "group"}}
