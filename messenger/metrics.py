@@ -169,10 +169,10 @@ class Metrics:
         self.loop_lag_seconds = self._spread("loop_lag_seconds", "Lateness of the loop")
         self.gc_pause_seconds = self._spread("gc_pause_seconds", "Pauses of the collector")
         self.tasks = self._gauge("tasks", "Background tasks alive", "name")
-        self._gauge("open_fds", "Open file descriptors").set_function(_open_fds)
-        self._gauge("rss_bytes", "Resident memory").set_function(_rss_bytes)
+        self._gauge("open_fds", "Open file descriptors").set_function(open_fds)
+        self._gauge("rss_bytes", "Resident memory").set_function(rss_bytes)
         self.build_info = self._gauge("build_info", "Always 1", "version", "commit")
-        self.build_info.labels(_version(), os.environ.get("PEYK_COMMIT", "")).set(1)
+        self.build_info.labels(version("peyk"), os.environ.get("PEYK_COMMIT", "")).set(1)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"peyk_{name}", text, labels, registry=self.registry)
@@ -216,17 +216,17 @@ class CollectorPauses:
             self._spread.observe(time.perf_counter() - self._began)
 
 
-def _open_fds() -> float:
+def open_fds(folder: str = "/proc/self/fd") -> float:
     try:
-        return float(len(os.listdir("/proc/self/fd")))
+        return float(len(os.listdir(folder)))
     except OSError:  # no /proc: not Linux
         return float("nan")
 
 
-def _rss_bytes() -> float:
+def rss_bytes(statm: str = "/proc/self/statm") -> float:
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return float(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        with open(statm, encoding="ascii") as pages:
+            return float(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         import resource  # reads the peak only, hence second choice
 
@@ -234,8 +234,8 @@ def _rss_bytes() -> float:
         return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def _version() -> str:
+def version(distribution: str) -> str:
     try:
-        return metadata.version("peyk")
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "unknown"

@@ -149,6 +149,22 @@ async def test_given_the_loopback_when_in_development_then_rules_by_address_do_n
             await limits.check("otp.net", network)
 
 
+async def test_given_callers_of_one_network_when_it_is_used_up_then_all_are_refused(
+    bus: Bus, clock: Clock
+) -> None:
+    rules = {**LIMIT_RULES, "otp.net": LimitRule(1, 0), "api.conn": LimitRule(1, 1)}
+    limits = Limits(rules, bus, Metrics(), clock=clock)
+    network = f"10.{next(_ids) % 250}.{next(_ids) % 250}"
+
+    await limits.check("otp.net", caller(f"{network}.1"))
+    with pytest.raises(Refused):
+        await limits.check("otp.net", caller(f"{network}.2"))
+    with pytest.raises(Refused):
+        await limits.check("otp.net", f"{network}.0/24")
+    await limits.check("api.conn", caller(f"{network}.1"))
+    await limits.check("api.conn", caller(f"{network}.2"))
+
+
 async def test_given_many_buckets_when_more_come_then_full_ones_go_first(
     limits: Limits, clock: Clock
 ) -> None:

@@ -1,10 +1,11 @@
 """The catalogue of metrics in the text format, and the node's own counts."""
 
 import gc
+import math
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from messenger.metrics import CollectorPauses, Metrics, Spread
+from messenger.metrics import CollectorPauses, Metrics, Spread, open_fds, rss_bytes, version
 
 
 def scraped(metrics: Metrics) -> str:
@@ -58,3 +59,9 @@ def test_given_the_hook_when_the_collector_runs_then_its_pause_is_counted() -> N
     gc.collect()
 
     assert sum(metrics.gc_pause_seconds.counts) == 1
+
+
+def test_given_a_system_without_proc_when_read_then_there_is_a_second_choice() -> None:
+    assert math.isnan(open_fds("/nowhere"))
+    assert rss_bytes("/nowhere") > rss_bytes() / 2
+    assert version("not-installed-anywhere") == "unknown"

@@ -214,7 +214,11 @@ class Shard:
             self.address.port,
             ssl=self.address.tls_context,
         )
-        await checked(link.ask(*self.address.hello(protocol)))
+        try:
+            await checked(link.ask(*self.address.hello(protocol)))
+        except BaseException:
+            link.close("refused")
+            raise
         return link
 
     def _new_link(self) -> Link:
