@@ -135,6 +135,7 @@ async def keep(
     restart: Callable[[], Awaitable[None]],
     on_death: Callable[[Program, int], None],
     now: Callable[[], float],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Restart `program` whenever it ends, until cancelled. Raises GaveUpError."""
     patience = Patience(now)
@@ -144,7 +145,7 @@ async def keep(
         delay = patience.after_death()
         if delay is None:
             raise GaveUpError(f"{program.name} died {DEATHS} times in {DEATHS_WINDOW_S:.0f} s")
-        await asyncio.sleep(delay)
+        await pause(delay)
         await restart()
 
 

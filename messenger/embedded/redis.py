@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from messenger.embedded.binaries import EmbeddedError, find_redis
@@ -49,20 +51,20 @@ class RedisServer:
             password=self._password,
             socket_timeout=5,
             socket_connect_timeout=5,
+            retry=Retry(NoBackoff(), 0),  # whoever waits here repeats by itself
         )
 
     async def start(self) -> None:
         """Answering, though not yet writing, when it returns. Raises EmbeddedError."""
         await _end_orphan(self.folder)
         for _ in range(5):  # a port may be taken between the choice and the start
+            if not _free(self.port):
+                self.port = _choose_port(self.folder)
             write_private(self.folder / "redis.conf", self._configuration())
             await self.program.start()
             if await self._answers():
                 return
             await self.program.stop()
-            if _free(self.port):
-                break
-            self.port = _choose_port(self.folder)
         raise EmbeddedError(f"Redis does not start: see {self.folder / 'redis.log'}")
 
     async def run(self) -> None:
@@ -75,7 +77,7 @@ class RedisServer:
         client = self.client()
         try:
             until = asyncio.get_running_loop().time() + READY_S
-            while await self._state(client) != "ok":
+            while not await self._covered(client):
                 if asyncio.get_running_loop().time() > until or not self.program.running:
                     raise EmbeddedError(f"Redis does not get ready: see {self.folder}/redis.log")
                 await asyncio.sleep(POLL_S)
@@ -95,16 +97,17 @@ class RedisServer:
     async def meet(self, other: "RedisServer") -> None:
         client = self.client()
         try:
-            await command(client, "CLUSTER MEET", "127.0.0.1", other.port)
+            await command(client, "CLUSTER MEET", "127.0.0.1", other.port, other.port + 1)
         finally:
             await client.aclose()
 
-    async def _state(self, client: "Redis") -> str:
+    async def _covered(self, client: "Redis") -> bool:
+        """Whether it takes writes and knows an owner of every slot."""
         try:
             info = await command(client, "CLUSTER INFO")
         except (RedisError, OSError):
-            return "unknown"
-        return str(info["cluster_state"])
+            return False
+        return info["cluster_state"] == "ok" and int(info["cluster_slots_ok"]) == SLOTS
 
     async def _answers(self) -> bool:
         client = self.client()
