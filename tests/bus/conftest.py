@@ -115,7 +115,7 @@ def account() -> int:
 
 
 @pytest_asyncio.fixture
-async def three_shards(tmp_path: Path) -> AsyncIterator[str]:
+async def three_servers(tmp_path: Path) -> AsyncIterator[list[RedisServer]]:
     """A cluster of three masters, since one server forgives what three do not."""
     edges = (0, 5_461, 10_923, 16_384)
     async with AsyncExitStack() as stack:
@@ -131,4 +131,9 @@ async def three_shards(tmp_path: Path) -> AsyncIterator[str]:
             await servers[0].ask("CLUSTER", "MEET", "127.0.0.1", server.port, server.port + 1)
         for server in servers:
             await server.wait_ready()
-        yield f"redis+cluster://127.0.0.1:{servers[0].port}"
+        yield servers
+
+
+@pytest.fixture
+def three_shards(three_servers: list[RedisServer]) -> str:
+    return f"redis+cluster://127.0.0.1:{three_servers[0].port}"

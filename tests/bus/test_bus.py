@@ -280,6 +280,36 @@ async def test_given_a_slot_that_moves_when_published_there_then_the_bus_has_fol
         assert await node.ear.next() == (topic, b"1")
 
 
+async def test_given_one_shard_of_three_killed_when_used_then_the_others_go_on_and_it_heals(
+    three_servers: list[RedisServer], three_shards: str, account: int
+) -> None:
+    async with running(three_shards) as node:
+        topics = [f"eph:{account + number}" for number in range(20)]
+        for topic in topics:
+            await node.listens(topic)
+        victim = three_servers[1]
+        dead = [t for t in topics if node.bus.shard_of(topic_key(t)).address.port == victim.port]
+        assert 0 < len(dead) < 20
+
+        await victim.kill()
+        async with asyncio.timeout(5):
+            await node.ear.lost.wait()
+        answers: asyncio.Queue[object] = asyncio.Queue()
+        node.bus.call("GET", topic_key(dead[0]), done=answers.put_nowait)
+        assert isinstance(await answers.get(), BusDown)
+        alive = next(topic for topic in topics if topic not in dead)
+        node.bus.publish(alive, b"1")
+        assert await node.ear.next() == (alive, b"1")
+        assert not node.bus.up
+
+        await victim.start(slots=None)
+        async with asyncio.timeout(12):
+            await node.ear.back.wait()
+        await node.bus.listening(dead[0])
+        node.bus.publish(dead[0], b"2")
+        assert await node.ear.next() == (dead[0], b"2")
+
+
 async def test_given_a_command_for_a_slot_elsewhere_when_asked_then_the_bus_is_down_for_it(
     three_shards: str,
 ) -> None:
