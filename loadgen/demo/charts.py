@@ -84,7 +84,7 @@ def percentiles(lines: Sequence[Line], title: str) -> str:
     low = 10.0 ** math.floor(math.log10(min(values, default=1.0)))
     high = max(10.0 ** math.ceil(math.log10(max(values, default=10.0))), low * 10)
     marks = [low * 10**n for n in range(round(math.log10(high / low)) + 1)]
-    y_axis = logarithmic(low, high, [(mark, f"{mark:,g} ms") for mark in marks])
+    y_axis = logarithmic(low, high, [(mark, _wait(mark)) for mark in marks])
     rarest = max((1.0 / (1.0 - x) for line in lines for x, _ in line.points), default=100.0)
     names = ((2.0, "p50"), (10.0, "p90"), (100.0, "p99"), (1e3, "p99.9"), (1e4, "p99.99"))
     x_ticks = [tick for tick in names if tick[0] <= rarest]
@@ -93,6 +93,10 @@ def percentiles(lines: Sequence[Line], title: str) -> str:
         for line in lines
     ]
     return _svg(FULL, shown, logarithmic(1.0, max(rarest, 10.0), x_ticks), y_axis, title)
+
+
+def _wait(ms: float) -> str:
+    return f"{ms / 1_000:g} s" if ms >= 1_000 else f"{ms:g} ms"
 
 
 def _svg(frame: Frame, lines: Sequence[Line], x_axis: Axis, y_axis: Axis, title: str) -> str:

@@ -119,7 +119,7 @@ class Crowd:
         await gather(self.devices.values(), wait, at_once=len(self.devices))
 
     async def leave(self) -> None:
-        await gather(self.devices.values(), Device.close)
+        await gather(self.devices.values(), Device.close, at_once=len(self.devices))
 
     async def _sign_up(self, person: Person) -> None:
         for index in person.devices:
