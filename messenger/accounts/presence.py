@@ -98,7 +98,7 @@ class Presence:
         states = await self._states(visible)
         return PresenceList([(str(one), states.get(one, "hidden")) for one in asked])
 
-    async def watch(self, request: Watch, caller: Caller) -> Nothing:
+    def watch(self, request: Watch, caller: Caller) -> Nothing:
         """Changes of these accounts go to `eph:` for 60 s; the set before is forgotten."""
         asked = frozenset(accounts_of(request.ids)) - {caller.account}
         mine = (caller.account, caller.device)
@@ -110,7 +110,7 @@ class Presence:
         for one in asked:
             self._bus.call("ZADD", watch_key(one), until, name)
             self._bus.call("EXPIRE", watch_key(one), WATCH_LIFE_S)
-        if caller.session and asked:
+        if asked and caller in self._sessions:  # forgotten when the session closes
             self._watching[mine] = asked
         else:
             self._watching.pop(mine, None)

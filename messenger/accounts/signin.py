@@ -91,14 +91,17 @@ class SigningIn:
         """A new device for the phone's account, which is made here where there is none."""
         name = None if request.name is None else clean_name("name", request.name)
         proof = await self._prove(request.ticket, request.code)
-        if await self._signing_up.known(proof.phone_hash) is None:
+        owner = await self._signing_up.known(proof.phone_hash)
+        if owner is None:
             if name is None:
                 raise Refused(ErrorCode.NAME_REQUIRED)
             for guard in self._guards:
                 await guard.check(owner=0, name=name, username=None)
         await self._use(proof)
         for _ in range(OWNER_TRIES):
-            account, new = await self._signing_up.account_of(proof.ticket.phone, name)
+            account, new = owner, False
+            if account is None:
+                account, new = await self._signing_up.account_of(proof.ticket.phone, name)
             issued = await self._devices.add(account, request.device)
             if issued is not None:
                 return SignedIn(
@@ -109,6 +112,7 @@ class SigningIn:
                     refresh=issued.refresh,
                     new=new,
                 )
+            owner = None  # forgotten for good since we looked
         raise Refused(ErrorCode.CONFLICT, {"what": "account"})
 
     async def delete(self, request: Delete, caller: Caller) -> Nothing:

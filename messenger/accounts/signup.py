@@ -34,18 +34,19 @@ class SigningUp:
         and one of them hears that it is new.
         """
         phone_hash = self._vault.look_up(phone)
-        for _ in range(OWNER_TRIES):
-            owner = await self.known(phone_hash)
-            if owner is not None:
-                return owner, False
-            if name is None:
+        if name is None:
+            known = await self.known(phone_hash)
+            if known is None:
                 raise Refused(ErrorCode.NAME_REQUIRED)
+            return known, False
+        for _ in range(OWNER_TRIES):
             owner = await self._people.reserve_phone(phone_hash, AccountId(self._mint()))
             sealed = (phone_hash, self._vault.seal(phone))
             if await self._people.put_account(owner, name, fold(name), sealed, self._now_ms()):
                 return owner, True
-            if await self._people.status(owner) is Status.GONE:
-                await self._people.free_phone(phone_hash, owner)  # the housekeeping's last step
+            if await self._people.status(owner) is not Status.GONE:
+                return owner, False
+            await self._people.free_phone(phone_hash, owner)  # the housekeeping's last step
         raise Refused(ErrorCode.CONFLICT, {"what": "phone"})
 
     async def known(self, phone_hash: bytes) -> AccountId | None:

@@ -1,6 +1,7 @@
 """Rotation of refresh tokens, lists of devices, and throwing one out."""
 
 import asyncio
+import random
 import time
 
 import pytest
@@ -185,3 +186,24 @@ async def test_given_no_push_delivery_when_a_push_token_is_given_then_the_featur
     refusal = await world.refusal(mina, "accounts.push_token", provider=provider, token="t")
 
     assert refusal.code is ErrorCode.FEATURE_OFF
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_given_any_order_of_showing_tokens_when_compared_then_a_plain_model_agrees(
+    world: World, mina: Person, seed: int
+) -> None:
+    """The model: current rotates, the one before repeats, all older ones revoke the device."""
+    chance = random.Random(seed)  # noqa: S311 - a seeded walk, not a secret
+    known, current, alive = [mina.refresh], 0, True
+    for _ in range(10):
+        shown = chance.choice([current, current, max(0, current - 1), chance.randrange(len(known))])
+        alive = good = alive and shown >= current - 1
+        if not good:
+            refusal = await world.refusal(None, "accounts.token", refresh=known[shown])
+            assert refusal.code is ErrorCode.REFRESH_INVALID
+            continue
+        answer = await refreshes(world, known[shown])
+        if shown == current:
+            known.append(answer)
+            current += 1
+        assert answer == known[current], (seed, shown, current)

@@ -172,6 +172,7 @@ async def test_given_a_new_set_when_watched_then_the_old_set_is_forgotten(
 ) -> None:
     sara = await world.person("سارا")
     await world.hears(mina)
+    own = opened(world, mina)
     await world.call(mina, "accounts.watch", ids=[reza.id, mina.id])
     await world.call(mina, "accounts.watch", ids=[sara.id])
 
@@ -181,6 +182,7 @@ async def test_given_a_new_set_when_watched_then_the_old_set_is_forgotten(
     assert told["p"] == [[sara.id, "online"]]
     assert world.heard[f"eph:{mina.id}"].empty()
     assert await world.bus.ask("ZCARD", watch_key(mina.account)) == 0
+    world.accounts.presence.closed(own)
     world.accounts.presence.closed(first)
     world.accounts.presence.closed(second)
 

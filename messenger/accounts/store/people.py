@@ -23,19 +23,19 @@ OWNERS_OF_PHONES = Statement(
     cold=True,  # address books: many shards by nature
 )
 RESERVE_PHONE = Statement(
-    "insert into phone(phone_hash, account_id) values ($1, $2) on conflict (phone_hash) do nothing",
+    "insert into phone(phone_hash, account_id) values ($1, $2)"
+    " on conflict (phone_hash) do nothing returning account_id",
     key="phone_hash",
 )
 FREE_PHONE = Statement(
     "delete from phone where phone_hash = $1 and account_id = $2", key="phone_hash"
 )
 PUT_ACCOUNT = Statement(
-    "insert into account(account_id, kind, name, name_fold, phone_hash, phone_enc, created_at,"
-    " seen_day) values ($1, 1, $2, $3, $4, $5, $6, $7) on conflict (account_id) do nothing",
-    key="account_id",
-)
-PUT_HEAD = Statement(
-    "insert into account_head(account_id) values ($1) on conflict (account_id) do nothing",
+    "with a as (insert into account(account_id, kind, name, name_fold, phone_hash, phone_enc,"
+    " created_at, seen_day) values ($1, 1, $2, $3, $4, $5, $6, $7)"
+    " on conflict (account_id) do nothing returning account_id),"
+    " h as (insert into account_head(account_id) select account_id from a"
+    " on conflict (account_id) do nothing) select account_id from a",
     key="account_id",
 )
 STATUS = Statement("select status from account where account_id = $1", key="account_id")
@@ -169,7 +169,8 @@ class PeopleStore:
 
     async def reserve_phone(self, phone_hash: bytes, account: AccountId) -> AccountId:
         """Give the phone to `account`, unless it is somebody's already; returns whose it is."""
-        await execute(self._db, RESERVE_PHONE, phone_hash, account)
+        if await rows(self._db, RESERVE_PHONE, phone_hash, account):
+            return account
         owner = await self.owner_of_phone(phone_hash)
         return account if owner is None else owner
 
@@ -183,11 +184,8 @@ class PeopleStore:
 
         Repeatable: whoever comes second finds the row of the first.
         """
-        day = now_ms // 86_400_000
-        made = await execute(self._db, PUT_ACCOUNT, account, name, name_fold, *phone, now_ms, day)
-        if made:
-            await execute(self._db, PUT_HEAD, account)
-        return bool(made)
+        values = (account, name, name_fold, *phone, now_ms, now_ms // 86_400_000)
+        return bool(await rows(self._db, PUT_ACCOUNT, *values))
 
     async def status(self, account: AccountId) -> Status | None:
         found = await rows(self._db, STATUS, account)
