@@ -207,10 +207,8 @@ class Memberships:
             await self._change(request.chat, str(me), caller, decide, oneself=True)
         elif seat.role < 0 or seat is NO_SEAT:
             raise Refused(ErrorCode.NO_CHAT)
-        aev = (await self._outbox.settle(chat, [me], "left")).get(me)
-        if aev is None:
-            raise Refused(ErrorCode.NO_CHAT)
-        return Noted(aev)
+        # 0: the account side never learned of the seat, so there is no fact of its loss either
+        return Noted((await self._outbox.settle(chat, [me], "left")).get(me, 0))
 
     async def _change(
         self,
