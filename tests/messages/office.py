@@ -3,11 +3,12 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
+from sqlalchemy import Engine, event
 
 import messenger.messages.feature
 import messenger.sync.feature
@@ -197,6 +198,19 @@ class Office:
         """(last_seq, last_ev): what a refusal must leave as it was."""
         sql = "select last_seq, last_ev from chat where chat_id = $1"
         return tuple((await self.rows(sql, chat))[0])
+
+    @contextmanager
+    def counting(self, statements: list[str]) -> Iterator[None]:
+        """Note every statement that runs meanwhile."""
+
+        def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            statements.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            yield
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
 
     async def _set(self, table: str, columns: dict[str, int], key: dict[str, int]) -> None:
         names = [*columns, *key]
