@@ -5,7 +5,9 @@ signs, all verify; the header's `kid` says which to try first. Takes keys, not s
 that play clients sign with it too.
 """
 
+import base64
 import hashlib
+import hmac
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -105,6 +107,7 @@ class _Signed:
         self._jws = jwt.PyJWS(algorithms=[_ALGORITHM])
         self._jws.unregister_algorithm(_ALGORITHM)
         self._jws.register_algorithm(_ALGORITHM, _Hmac(HMACAlgorithm.SHA256))
+        self._own = {self._head(kid, key): key for kid, key in self._keys.items()}
 
     def _sign(self, claims: dict[str, Any]) -> str:
         if not self._keys:
@@ -135,7 +138,10 @@ class _Signed:
     def _payload(self, token: str) -> bytes:
         if len(token) > _LONGEST:
             raise TokenInvalid("too long")
+        own = self._own.get(token.partition(".")[0])
         try:
+            if own is not None:
+                return _own_payload(token.encode(), own)
             for key in self._keys_for(token):
                 try:
                     payload: bytes = self._jws.decode(token, key, algorithms=[_ALGORITHM])
@@ -146,6 +152,11 @@ class _Signed:
         except (jwt.InvalidTokenError, jwt.InvalidKeyError, ValueError, RecursionError):
             raise TokenInvalid("not a token") from None
         raise TokenInvalid("bad signature")
+
+    def _head(self, kid: str, key: bytes) -> str:
+        """What tokens made here begin with; it pins algorithm and key by being equal."""
+        token = self._jws.encode(b"{}", key, algorithm=_ALGORITHM, headers={"kid": kid})
+        return token.partition(".")[0]
 
     def _keys_for(self, token: str) -> list[bytes]:
         """The key its header names, if it is one of ours; else all."""
@@ -225,6 +236,17 @@ class SubscriptionTokens(_Signed):
 def key_id(key: str) -> str:
     """The `kid` of a key: tells keys apart and nothing about them."""
     return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+def _own_payload(token: bytes, key: bytes) -> bytes:
+    """As PyJWT would, a sixth of its time: every reconnect of a storm pays it."""
+    signed, _, signature = token.rpartition(b".")
+    digest = hmac.digest(key, signed, "sha256")
+    if not hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"="), signature):
+        raise TokenInvalid("bad signature")
+    payload = base64.urlsafe_b64decode(signed.partition(b".")[2] + b"==")
+    payload.decode()  # `info` goes into text frames as it is
+    return payload
 
 
 def _listed(audience: str | list[str] | None) -> list[str]:

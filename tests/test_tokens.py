@@ -106,6 +106,33 @@ def test_given_audience_and_issuer_when_set_then_both_must_match() -> None:
     assert tokens().verify(foreign(sub="1", aud="anything", iss="anyone")).user == "1"
 
 
+@pytest.mark.parametrize("claims", [{"sub": "u", "info": {"a": "م"}}, {"sub": "", "exp": NOW + 5}])
+def test_given_a_token_made_here_when_another_program_reads_it_then_both_agree(
+    claims: dict[str, Any],
+) -> None:
+    ours = tokens().sign(claims["sub"], 5 if "exp" in claims else None, info=claims.get("info"))
+    timeless = {"verify_exp": False, "verify_iat": False}  # our clock is set by hand
+    read = jwt.decode(ours, NEW, algorithms=["HS256"], options=timeless)
+    assert {"sub": "", **read}.items() >= claims.items()
+    theirs = foreign(headers={"kid": key_id(NEW)}, **read)
+    assert tokens().verify(ours) == tokens().verify(theirs)
+
+
+@pytest.mark.parametrize("change", ["head", "payload", "signature", "cut", "swapped"])
+def test_given_a_token_made_here_when_changed_then_it_is_invalid(change: str) -> None:
+    head, payload, signature = tokens().sign("71", 60, device=904).split(".")
+    other = tokens().sign("72", 60, device=904).split(".")
+    changed = {
+        "head": f"{head[:-2]}AA.{payload}.{signature}",
+        "payload": f"{head}.{payload[:-3]}AAA.{signature}",
+        "signature": f"{head}.{payload}.{signature[:-2]}AA",
+        "cut": f"{head}.{payload}",
+        "swapped": f"{head}.{payload}.{other[2]}",
+    }[change]
+    with pytest.raises(TokenInvalid):
+        tokens().verify(changed)
+
+
 def unsigned(header: dict[str, str], claims: dict[str, Any]) -> str:
     parts = [json.dumps(part).encode() for part in (header, claims)]
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
