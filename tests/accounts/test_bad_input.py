@@ -7,7 +7,7 @@ import pytest
 from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, DeviceId
 from messenger.wire.codes import ErrorCode
-from tests.accounts.conftest import Person, World, new_phone
+from tests.accounts.world import Person, World, new_phone
 
 LABEL = {"name": "Pixel", "platform": "android", "app": "1.0"}
 LONG = "x" * 1_000

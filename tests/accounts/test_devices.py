@@ -9,7 +9,7 @@ import pytest
 from messenger.accounts.protocol import DeviceLabel
 from messenger.bus.keys import revoked_key
 from messenger.wire.codes import CloseCode, ErrorCode
-from tests.accounts.conftest import Person, World, new_phone
+from tests.accounts.world import Person, World, new_phone
 
 
 async def refreshes(world: World, refresh: str) -> str:

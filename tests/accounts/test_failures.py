@@ -15,7 +15,7 @@ from messenger.bus.link import BusDown
 from messenger.ids import AccountId
 from messenger.settings import Settings
 from messenger.wire.codes import ErrorCode
-from tests.accounts.conftest import World, new_phone, running
+from tests.accounts.world import World, new_phone, running
 from tests.bus.redis_server import RedisServer
 from tests.conftest import Stores
 

@@ -11,7 +11,7 @@ from messenger.bus.keys import session_key, watch_key
 from messenger.feature import Caller
 from messenger.ids import AccountId
 from messenger.wire.codes import ErrorCode
-from tests.accounts.conftest import Person, World
+from tests.accounts.world import Person, World
 
 
 def opened(world: World, person: Person, session: str = "") -> Caller:

@@ -13,7 +13,7 @@ from messenger.badges import BadgeFact, name_hash
 from messenger.feature import NameGuard, Refused
 from messenger.ids import AccountId, ChatId
 from messenger.wire.codes import ErrorCode
-from tests.accounts.conftest import Person, World
+from tests.accounts.world import Person, World
 
 
 def a_username(person: Person) -> str:

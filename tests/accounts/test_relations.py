@@ -9,7 +9,7 @@ from messenger.accounts.blocking import OLD_MS
 from messenger.accounts.protocol import Audience
 from messenger.ids import AccountId, ChatId
 from messenger.wire.codes import ErrorCode
-from tests.accounts.conftest import Person, World, new_phone
+from tests.accounts.world import Person, World, new_phone
 
 
 async def knows(world: World, owner: Person, other: Person) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from messenger.accounts.housekeeping import DAY_MS
 from messenger.wire.codes import ErrorCode
-from tests.accounts.conftest import Person, World, new_phone
+from tests.accounts.world import Person, World, new_phone
 
 LABEL = {"name": "Pixel", "platform": "android", "app": "1.0"}
 

@@ -20,7 +20,7 @@ from messenger.db.engine import Database
 from messenger.feature import NameGuard, Refused
 from messenger.log.account_log import AccountLog
 from messenger.wire.codes import ErrorCode
-from tests.accounts.conftest import Person, World, new_phone
+from tests.accounts.world import Person, World, new_phone
 
 LABEL = DeviceLabel(name="Pixel", platform="android", app="1.0")
 
