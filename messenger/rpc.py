@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Reply = Callable[[bytes | Refused], None]
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
@@ -165,6 +166,8 @@ class Rpcs:
 
 
 def _decode(entry: _Entry, data: bytes) -> Struct:
+    if rb"\u0000" in data and _NUL.search(data):  # no text may hold it, and no SQL text can
+        raise Refused(ErrorCode.INVALID, {"field": "", "why": "NUL or half a character"})
     try:
         return entry.decode(data or b"{}")
     except msgspec.ValidationError as error:

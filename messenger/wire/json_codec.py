@@ -5,6 +5,7 @@ by whoever made it. Nothing we write contains a newline inside a message: an emp
 frame is fatal in centrifuge-python.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -30,6 +31,11 @@ PING_FRAME = frames.PING_JSON
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command, strict=False)
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, strict=False)
 _encode = msgspec.json.Encoder().encode
+
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE_SURROGATE = re.compile(rb"(?<!\\)(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW))
+"""Half a character, which no UTF-8 can say. It becomes NUL, which every text field refuses, so that
+the sender hears which field is wrong instead of losing the connection."""
 
 
 def decode_frame(data: bytes, most: int) -> list[Command]:
@@ -157,6 +163,9 @@ def _command(line: bytes) -> Command:
     try:
         return _commands.decode(line)
     except (msgspec.DecodeError, RecursionError) as bad:  # deep nesting ends in RecursionError
+        mended, lone = _LONE_SURROGATE.subn(b"\\\\u0000", line)
+        if lone:
+            return _command(mended)
         raise BadFrame(str(bad)) from bad
 
 

@@ -53,7 +53,6 @@ def test_given_one_newline_at_the_end_when_decoded_then_it_is_accepted() -> None
         (b'{"id":1e400}', CloseCode.BAD_REQUEST),
         (b'{"id":1,"rpc":[]}', CloseCode.BAD_REQUEST),
         (b'{"id":1,"rpc":{"method":7}}', CloseCode.BAD_REQUEST),
-        (b'{"id":1,"subscribe":{"channel":"\\ud800"}}', CloseCode.BAD_REQUEST),
         (b'{"id":1,"subscribe":{"offset":-1}}', CloseCode.BAD_REQUEST),
         (b'{"id":1,"subscribe":{"offset":"x"}}', CloseCode.BAD_REQUEST),
         (b'{"id":1,"subscribe":{"offset":9223372036854775808}}', CloseCode.BAD_REQUEST),
@@ -154,3 +153,23 @@ def test_given_anything_we_send_when_looked_at_then_no_message_contains_a_newlin
 def test_given_a_reply_that_is_no_reply_when_decoded_then_the_frame_is_bad() -> None:
     with pytest.raises(BadFrame):
         json_codec.decode_replies(b'{"id":"x"}', 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (rb"\ud800", rb"\u0000"),
+        (rb"\udc00 \ud83d\ude00 y", rb"\u0000 \ud83d\ude00 y"),
+        (rb"\ud83d\ude00 \ud83d", rb"\ud83d\ude00 \u0000"),
+        (rb"\\ud800 \ud800", rb"\\ud800 \u0000"),
+    ],
+)
+def test_given_half_a_character_when_decoded_then_it_is_nul_for_the_field_to_refuse(
+    said: bytes, kept: bytes
+) -> None:
+    line = b'{"id":1,"rpc":{"method":"m","data":{"x":"%b"}}}' % said
+
+    [command] = json_codec.decode_frame(line, 1)
+
+    assert command.rpc is not None
+    assert bytes(command.rpc.data) == b'{"x":"%b"}' % kept
