@@ -121,7 +121,13 @@ class Platform:
             except TimeoutError:
                 process.kill()  # its children hang on a leash and follow
                 await process.wait()
-        await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
+        await asyncio.to_thread(self._discard)
+
+    def _discard(self) -> None:
+        data = self.home / "postgres"
+        if data.is_symlink():  # root's servers keep their data where user nobody may go
+            shutil.rmtree(data.readlink().parent, ignore_errors=True)
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
 async def _status(host: str, port: int, path: str) -> str:
