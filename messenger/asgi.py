@@ -337,7 +337,12 @@ def _gateway(
     hub = Hub(bus, positions, metrics, settings.recovery_max)
     hub.on_dirty = trunk.dirty.heard
     bus.on_message = hub.on_message
-    bus.on_back = hub.check_all
+
+    def on_back() -> None:
+        hub.check_all()
+        accounts.devices.redis_lost()
+
+    bus.on_back = on_back
     sub_token = settings.client.sub_token or settings.client.token
     subscribing = Subscribing(
         settings,

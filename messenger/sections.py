@@ -170,5 +170,6 @@ LIMIT_RULES: Mapping[str, LimitRule] = {
     "chat.create": LimitRule(5, 10 / DAY),
     "chat.join": LimitRule(20, 100 / DAY),
     "chat.link": LimitRule(20, 50 / DAY),
+    "contacts.import": LimitRule(10, 20 / DAY),  # 500 numbers a call: an address book, no census
     "api.conn": LimitRule(500, 100),  # per address: one NAT may hold a whole town
 }

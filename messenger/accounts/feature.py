@@ -160,7 +160,12 @@ def _others(accounts: Accounts) -> Sequence[Rpc]:
     return (
         Rpc("accounts.get", protocol.Get, accounts.profiles.get),
         Rpc("accounts.resolve", protocol.Resolve, accounts.profiles.resolve),
-        Rpc("accounts.import_contacts", protocol.ImportContacts, contacts.import_contacts),
+        Rpc(
+            "accounts.import_contacts",
+            protocol.ImportContacts,
+            contacts.import_contacts,
+            limits=("contacts.import",),
+        ),
         Rpc("accounts.contacts", protocol.After, contacts.contacts),
         Rpc("accounts.remove_contact", protocol.RemoveContact, contacts.remove_contact),
         Rpc("accounts.block", protocol.Block, blocks.block),
