@@ -105,6 +105,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self.catalogue: list[tuple[str, str, tuple[str, ...], str]] = []
+        """(name, type, labels, meaning) of each, in the order of declaration: for the docs."""
         self._families = _Families()
         self._declare_sessions()
         self._declare_rpc()
@@ -175,22 +177,26 @@ class Metrics:
         self.build_info.labels(version("peyk"), os.environ.get("PEYK_COMMIT", "")).set(1)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.catalogue.append((f"peyk_{name}", "gauge", labels, text))
         return Gauge(f"peyk_{name}", text, labels, registry=self.registry)
 
     def _count(self, name: str, text: str) -> Count:
         return self._counts(name, text).labels()
 
     def _counts(self, name: str, text: str, *labels: str) -> Labelled[Count]:
+        self.catalogue.append((f"peyk_{name}_total", "counter", labels, text))
         family = Labelled(Count)
         self._families.counts.append((f"peyk_{name}", text, labels, family))
         return family
 
     def _spread(self, name: str, text: str, bounds: tuple[float, ...] = _FAST) -> Spread:
+        self.catalogue.append((f"peyk_{name}", "histogram", (), text))
         family = Labelled(lambda: Spread(bounds))
         self._families.spreads.append((f"peyk_{name}", text, (), family))
         return family.labels()
 
     def _spreads(self, name: str, text: str, *labels: str) -> Labelled[Spread]:
+        self.catalogue.append((f"peyk_{name}", "histogram", labels, text))
         family = Labelled(lambda: Spread(_FAST))
         self._families.spreads.append((f"peyk_{name}", text, labels, family))
         return family

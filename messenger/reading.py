@@ -15,6 +15,7 @@ from msgspec import Struct
 PREFIX = "PEYK_"
 BARE = frozenset({"DATABASE_URL", "REDIS_URL"})  # the names every host gives these two
 CONFIG = "PEYK_CONFIG"
+COMMIT = "PEYK_COMMIT"  # of the build, set in container images; shown by metrics only
 
 
 class SettingsError(Exception):
@@ -45,7 +46,7 @@ def gather(
     for variable, text in sorted(environ.items()):
         if (
             variable in BARE
-            or (variable.startswith(PREFIX) and variable != CONFIG)
+            or (variable.startswith(PREFIX) and variable not in (CONFIG, COMMIT))
             or variable.removesuffix("_FILE") in BARE
         ):
             _take_variable(gathered, hints, variable, text)
