@@ -1,6 +1,7 @@
 """A platform of our own: `peyk serve` in a home of its own, stopped and removed with us."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -107,6 +108,16 @@ class Platform:
         except (OSError, EOFError):
             return False
         return " 200 " in status
+
+    def complaints(self) -> list[str]:
+        """What the server logged as errors, one short line each: event, error, where."""
+        found = []
+        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if '"level":"error"' in line:
+                entry = json.loads(line)
+                stack = entry.get("stack") or [""]
+                found.append(f"{entry['event']}: {entry.get('error', '')} {stack[-1]}".strip())
+        return found
 
     def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -82,14 +82,20 @@ async def _all(names: Sequence[str], seed: int, console: Console) -> list[Row]:
 async def _one(name: str, seed: int) -> Row:
     """A benchmark on a platform of its own; what stops it makes its row INVALID."""
     row = Row(name=name)
+    complaints: list[str] = []
     try:
         async with asyncio.timeout(LONGEST_S), staged(seed) as stage:
-            return await BENCHMARKS[name](stage)
+            try:
+                row = await BENCHMARKS[name](stage)
+            finally:
+                complaints = stage.platform.complaints()
     except* EXPECTED as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         row.invalid(f"{type(error).__name__}: {error}"[:400])
+    if complaints:
+        row.invalid(f"the server logged {len(complaints)} errors; the first: {complaints[0]}"[:400])
     return row
 
 

@@ -68,6 +68,9 @@ def _say(run: Run, report: Path, console: Console) -> None:
         for rule in run.verdict.rules:
             for example in rule.examples:
                 console.print(f"  {rule.name}: {example}", highlight=False, markup=False)
+    if run.complaints:
+        console.print(f"[yellow]the server logged {len(run.complaints)} errors[/]; the first:")
+        console.print(f"  {run.complaints[0]}", highlight=False, markup=False)
     console.print(f"report: {os.path.relpath(report)}", highlight=False)
 
 

@@ -49,6 +49,8 @@ class Run(Struct, frozen=True):
     """Of the cut sockets: how many came back with their place in the personal stream kept."""
     cost: Cost | None
     machine: Machine
+    complaints: tuple[str, ...] = ()
+    """What the server logged as errors meanwhile."""
     failure: str = ""
 
     @property

@@ -62,6 +62,7 @@ class Demo:
         self.crowd: Crowd | None = None
         self.verdict: Verdict | None = None
         self.failure = ""
+        self.complaints: list[str] = []
         self._cost: Cost | None = None
         self._talked_s = options.seconds
 
@@ -85,6 +86,7 @@ class Demo:
             if not self._options.url:
                 self.board.begin("the platform starts")
                 platform = await stack.enter_async_context(Platform())
+                stack.callback(lambda: self.complaints.extend(platform.complaints()))
                 self.target, home = platform.url, platform.home
                 processes = Processes(platform.pid)
             crowd = Crowd(self.population, self.target, Codes(home / "codes.jsonl"), self.board)
@@ -139,6 +141,7 @@ class Demo:
             resumed=self.board.resumed,
             cost=self._cost,
             machine=this_machine(),
+            complaints=tuple(self.complaints),
             failure=self.failure,
         )
 
