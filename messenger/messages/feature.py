@@ -46,7 +46,7 @@ def create(
     editing = Editing(store, events, delivery, indexer)
     forwarding = Forwarding(store, chats, committer, limits, gate)
     reacting = Reacting(store, delivery)
-    history = HistoryReader(store, chats)
+    history = HistoryReader(store, chats, reacting.late)
     searching = Searching(db, store, indexer)
     typing = TypingRelay(store, delivery, aside)
     account, chat = "msg.account", "msg.chat"

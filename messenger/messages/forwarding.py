@@ -26,7 +26,7 @@ from messenger.messages.protocol import (
     Sent,
 )
 from messenger.messages.sending import sent
-from messenger.messages.store import MessageStore, is_visible
+from messenger.messages.store import MessageStore, floor_of
 from messenger.wire.codes import ErrorCode
 
 
@@ -62,10 +62,14 @@ class Forwarding:
         if standing.flags & ChatFlag.PROTECTED:
             raise Refused(ErrorCode.PROTECTED_CONTENT)
         view = await self._store.view(caller.account, source)
+        asked = set(request.seqs)
+        hidden = await self._store.hidden(caller.account, [(source, seq) for seq in asked])
         rows = {
             row.seq: row
-            for row in await self._chats.messages(source, set(request.seqs))
-            if is_visible(row.seq, standing, view) and _is_forwardable(row)
+            for row in await self._chats.messages(source, asked)
+            if row.seq > floor_of(standing, view)
+            and (source, row.seq) not in hidden
+            and _is_forwardable(row)
         }
         public = bool(standing.flags & ChatFlag.PUBLIC)
         sends: list[Send | Refused] = []

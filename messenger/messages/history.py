@@ -4,9 +4,9 @@ Pages end early at 64 KiB. Deleted messages stay as tombstones, so a page has no
 reader hid from themselves looks the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import msgspec
+from msgspec import Struct, json
 
 from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, ChatId
@@ -20,6 +20,7 @@ from messenger.messages.objects import (
     within_page,
 )
 from messenger.messages.protocol import (
+    PAGE_BYTES,
     AtMessage,
     GetHistory,
     GetMessages,
@@ -28,18 +29,32 @@ from messenger.messages.protocol import (
     Messages,
     Readers,
 )
-from messenger.messages.store import MessageStore, Standing, View, floor_of
+from messenger.messages.store import MessageStore, Standing, floor_of
 from messenger.wire.codes import ErrorCode
 
 READERS_MAX = 200
 
 
+class _Reader(Struct, frozen=True):
+    """For whom a page is made, and how many bytes of messages it may have."""
+
+    account: AccountId
+    chat: ChatId
+    floor: int
+    """Messages up to this one do not exist for them."""
+    budget: int = PAGE_BYTES
+
+
 class HistoryReader:
     """The rpcs `messages.history`, `messages.get` and `messages.readers`."""
 
-    def __init__(self, store: MessageStore, chats: ChatStore) -> None:
+    def __init__(
+        self, store: MessageStore, chats: ChatStore, late: Callable[[ChatId, int], None]
+    ) -> None:
+        """`late(chat, seq)`: counts were shown that nobody else was told of."""
         self._store = store
         self._chats = chats
+        self._late = late
 
     async def history(self, request: GetHistory, caller: Caller) -> History:
         """In the order of `seq`. `more`: there is more beyond the page, in the way asked for."""
@@ -50,45 +65,31 @@ class HistoryReader:
         chat = chat_of(request.chat)
         standing = await self._store.member(chat, caller.account)
         view = await self._store.view(caller.account, chat)
-        floor = floor_of(standing, view)
-        if request.around is not None:
-            messages, more = await self._around(chat, request.around, request.limit, floor, view)
-        elif request.after is not None:
-            messages, more = await self._after(chat, request.after, request.limit, floor, view)
-        else:
-            messages, more = await self._before(chat, request.before, request.limit, floor, view)
-        low = messages[0].seq - 1 if messages else standing.last_seq
-        above = min(low, max(view.read_seq, view.cleared_seq))
-        return History(
-            messages=messages,
-            gaps=merged(await self._store.gaps(chat, above), view.hidden, above),
-            last_seq=standing.last_seq,
-            more=more,
+        gaps = await self._gaps(caller.account, chat, view.floor)
+        reader = _Reader(
+            caller.account, chat, floor_of(standing, view), PAGE_BYTES - len(json.encode(gaps))
         )
+        if request.around is not None:
+            messages, more = await self._around(reader, request.around, request.limit)
+        elif request.after is not None:
+            messages, more = await self._after(reader, request.after, request.limit)
+        else:
+            messages, more = await self._before(reader, request.before, request.limit)
+        return History(messages=messages, gaps=gaps, last_seq=standing.last_seq, more=more)
 
     async def get(self, request: GetMessages, caller: Caller) -> Messages:
         """Those that exist for the caller; `left` names what no longer fitted into the page."""
         chat = chat_of(request.chat)
         standing = await self._store.member(chat, caller.account)
         view = await self._store.view(caller.account, chat)
-        floor = floor_of(standing, view)
+        reader = _Reader(caller.account, chat, floor_of(standing, view))
         rows = await self._chats.messages(chat, set(request.seqs))
-        messages = await self._objects(chat, [row for row in rows if row.seq > floor], view)
+        messages = await self._objects(reader, [row for row in rows if row.seq > reader.floor])
         if not messages:
             raise Refused(ErrorCode.NO_MESSAGE)
         fit = within_page(messages)
         left = [message.seq for message in messages[fit:]]
         return Messages(messages=messages[:fit], left=left or None)
-
-    async def shown(
-        self, account: AccountId, chat: ChatId, seqs: Sequence[int]
-    ) -> Sequence[msgspec.Raw]:
-        """Message objects for a member, as other features show them; may be none."""
-        view = await self._store.view(account, chat)
-        floor = floor_of(await self._store.member(chat, account), view)
-        rows = await self._chats.messages(chat, set(seqs))
-        messages = await self._objects(chat, [row for row in rows if row.seq > floor], view)
-        return [msgspec.Raw(msgspec.json.encode(one)) for one in messages[: within_page(messages)]]
 
     async def readers(self, request: AtMessage, caller: Caller) -> Readers:
         """Members of a small chat whose cursor reached the message, its sender left out."""
@@ -106,43 +107,51 @@ class HistoryReader:
             raise Refused(ErrorCode.NO_MESSAGE)
         return rows[0].sender
 
+    async def _gaps(self, account: AccountId, chat: ChatId, above: int) -> list[tuple[int, int]]:
+        hidden = await self._store.hidden_above(account, chat, above)
+        return merged(await self._store.gaps(chat, above), hidden)
+
     async def _before(
-        self, chat: ChatId, before: int | None, limit: int, floor: int, view: View
+        self, reader: _Reader, before: int | None, limit: int
     ) -> tuple[list[Message], bool]:
         """The newest below `before`; cut at the old end."""
-        rows = await self._chats.history(chat, before=before, limit=limit + 1)
-        rows = [row for row in rows if row.seq > floor]
-        messages = await self._objects(chat, rows[-limit:], view)
-        fit = within_page(messages[::-1])
+        rows = await self._chats.history(reader.chat, before=before, limit=limit + 1)
+        rows = [row for row in rows if row.seq > reader.floor]
+        messages = await self._objects(reader, rows[-limit:])
+        fit = within_page(messages[::-1], reader.budget)
         return messages[len(messages) - fit :], fit < len(rows)
 
-    async def _after(
-        self, chat: ChatId, after: int, limit: int, floor: int, view: View
-    ) -> tuple[list[Message], bool]:
+    async def _after(self, reader: _Reader, after: int, limit: int) -> tuple[list[Message], bool]:
         """The oldest above `after`; cut at the new end."""
-        rows = await self._chats.history(chat, after=max(after, floor), limit=limit + 1)
-        messages = await self._objects(chat, rows[:limit], view)
-        fit = within_page(messages)
+        after = max(after, reader.floor)
+        rows = await self._chats.history(reader.chat, after=after, limit=limit + 1)
+        messages = await self._objects(reader, rows[:limit])
+        fit = within_page(messages, reader.budget)
         return messages[:fit], fit < len(rows)
 
-    async def _around(
-        self, chat: ChatId, around: int, limit: int, floor: int, view: View
-    ) -> tuple[list[Message], bool]:
+    async def _around(self, reader: _Reader, around: int, limit: int) -> tuple[list[Message], bool]:
         """Half of the page up to the message, half after it; `more` speaks of both ways."""
         half = (limit + 1) // 2
-        below = await self._chats.history(chat, before=around + 1, limit=half + 1)
-        below = [row for row in below if row.seq > floor]
-        above = await self._chats.history(chat, after=max(around, floor), limit=limit - half + 1)
-        old = (await self._objects(chat, below[-half:], view))[::-1]
-        new = await self._objects(chat, above[: limit - half], view)
+        below = await self._chats.history(reader.chat, before=around + 1, limit=half + 1)
+        below = [row for row in below if row.seq > reader.floor]
+        after = max(around, reader.floor)
+        above = await self._chats.history(reader.chat, after=after, limit=limit - half + 1)
+        old = (await self._objects(reader, below[-half:]))[::-1]
+        new = await self._objects(reader, above[: limit - half])
         nearest = [message for pair in _zipped(old, new) for message in pair]
-        kept = sorted(nearest[: within_page(nearest)], key=lambda message: message.seq)
+        fit = within_page(nearest, reader.budget)
+        kept = sorted(nearest[:fit], key=lambda message: message.seq)
         return kept, len(kept) < len(below) + len(above)
 
-    async def _objects(self, chat: ChatId, rows: Sequence[MessageRow], view: View) -> list[Message]:
+    async def _objects(self, reader: _Reader, rows: Sequence[MessageRow]) -> list[Message]:
+        chat = reader.chat
+        hidden = await self._store.hidden(reader.account, [(chat, row.seq) for row in rows])
         stats = await self._store.reactions(chat, [row.seq for row in rows])
+        for seq, stat in stats.items():
+            if stat and "late" in stat:
+                self._late(chat, seq)
         return [
-            message_of(row, counts_of(stats.get(row.seq)), hidden=row.seq in view.hidden)
+            message_of(row, counts_of(stats.get(row.seq)), hidden=(chat, row.seq) in hidden)
             for row in rows
         ]
 
@@ -153,11 +162,9 @@ def _zipped(old: Sequence[Message], new: Sequence[Message]) -> list[list[Message
     return [[*old[number : number + 1], *new[number : number + 1]] for number in range(longest)]
 
 
-def merged(
-    gaps: Sequence[tuple[int, int]], hidden: frozenset[int], above: int
-) -> list[tuple[int, int]]:
+def merged(gaps: Sequence[tuple[int, int]], hidden: Sequence[int]) -> list[tuple[int, int]]:
     """Ranges of what the reader does not count as unread, each seq once, in order."""
-    ranges = sorted([*gaps, *((seq, seq) for seq in hidden if seq > above)])
+    ranges = sorted([*gaps, *((seq, seq) for seq in hidden)])
     joined: list[tuple[int, int]] = []
     for low, high in ranges:
         if joined and low <= joined[-1][1] + 1:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -30,9 +31,17 @@ ADD = Statement(
     " on conflict (chat_id, seq) do update set tokens = excluded.tokens",
     key="chat_id",
 )
+LAST = Statement(
+    "select seq, body, sent_at from message where chat_id = $1 and sent_at >= $2 and flags & 1 = 0"
+    " and seq > (select last_seq - $3 from chat where chat_id = $1) and body is not null",
+    key="chat_id",
+)
 REMOVE = Statement(
     "delete from message_index where chat_id = $1 and seq = any($2::int[])", key="chat_id"
 )
+
+REPAIRED_MS = 60_000  # what a dead node had taken in and not written
+REPAIRED = 1_000  # messages of one chat
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +72,7 @@ class Indexer:
         self._waiting: dict[tuple[ChatId, int], _Entry] = {}
         self._again: list[tuple[float, ChatId, int, str]] = []
         self._gone: list[tuple[ChatId, list[int]]] = []
+        self._untold: set[ChatId] = set()
         self.dropped = 0
 
     @property
@@ -89,6 +99,11 @@ class Indexer:
         if len(self._gone) < WAITING:
             self._gone.append((chat, list(seqs)))
 
+    def repaired(self, chat: ChatId) -> None:
+        """A node died that wrote to this chat: index the last minute again."""
+        if len(self._untold) < WAITING:
+            self._untold.add(chat)
+
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
@@ -104,6 +119,9 @@ class Indexer:
         while self._again and self._again[0][0] <= now:
             _, chat, seq, text = self._again.pop(0)
             self._put(chat, seq, text, self._now_ms())
+        for chat in list(self._untold):
+            await self._read_back(chat)
+            self._untold.discard(chat)
         while self._waiting:
             await self._write(list(self._waiting.items())[:BATCH])
         while self._gone:
@@ -122,6 +140,14 @@ class Indexer:
         for key, entry in batch:
             if self._waiting.get(key) is entry:  # else it was edited meanwhile
                 del self._waiting[key]
+
+    async def _read_back(self, chat: ChatId) -> None:
+        since = self._now_ms() - REPAIRED_MS
+        async with self._db.statement() as connection:
+            found = await connection.exec_driver_sql(LAST.sql, (chat, since, REPAIRED))
+            rows: Sequence[Any] = found.fetchall()
+        for seq, body, at in rows:
+            self._put(chat, seq, body, at)
 
     def _put(self, chat: ChatId, seq: int, text: str, at_ms: int) -> None:
         if len(self._waiting) >= WAITING:

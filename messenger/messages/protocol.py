@@ -222,7 +222,7 @@ class Messages(Struct, frozen=True, omit_defaults=True):
 class History(Struct, frozen=True, omit_defaults=True):
     messages: list[Message]
     gaps: list[tuple[int, int]]
-    """Deleted or hidden from the caller, above what they have read or, if lower, the page."""
+    """Deleted, or hidden by the caller, above what they have read: not to be counted as unread."""
     last_seq: int
     more: bool = False
 

@@ -26,6 +26,7 @@ EVERY_MS = 1_000
 KINDS = 20  # different emoji on one message; its counts travel in every update
 EMOJI_CHARACTERS = 16  # families and flags are sequences
 RETRY_S = 1.0
+LATE = 10_000  # found by readers; beyond it the next reader finds them again
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Reacting:
         """Tell late counts when their second is over, until cancelled.
 
         A process that dies within the second leaves the mark; the next change of that message
-        tells it.
+        tells it, or the next reader (`late`).
         """
         while True:
             while not self._due:
@@ -72,6 +73,11 @@ class Reacting:
             heapq.heappop(self._due)
             self._late.pop((chat, seq), None)
             await self._flush(chat, seq)
+
+    def late(self, chat: ChatId, seq: int) -> None:
+        """Counts were found that nobody was told of: their turn comes, here or elsewhere."""
+        if len(self._late) < LATE:
+            self._later(chat, seq, EVERY_MS / 1000)
 
     async def _flush(self, chat: ChatId, seq: int) -> None:
         try:

@@ -3,14 +3,14 @@
 The index holds hashes, so each hit is checked against the text itself before it is shown.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from messenger.db.engine import Database
 from messenger.db.statements import Statement
 from messenger.feature import Caller, Refused
 from messenger.folding import index_tokens, query_tokens, token_hash
-from messenger.ids import AccountId, ChatId
+from messenger.ids import ChatId
 from messenger.log.events import ChatFlag
 from messenger.log.store import MessageRow
 from messenger.messages.indexing import Indexer, chat_token
@@ -50,10 +50,6 @@ SEARCH = Statement(
     key="chat_id",
     cold=True,
 )
-HIDDEN = Statement(
-    "select chat_id, seq from hidden where account_id = $1 and chat_id = any($2::bigint[])",
-    key="account_id",
-)
 LATEST_POINT = (2**62, 2**62, 2**31 - 1)
 
 
@@ -86,7 +82,7 @@ class Searching:
             *point,
             request.limit,
         )
-        hidden = await self._hidden(caller.account, {row[0] for row in rows})
+        hidden = await self._store.hidden(caller.account, [(row[0], row[1]) for row in rows])
         found = [row for row in rows if _matches(row, wanted) and (row[0], row[1]) not in hidden]
         messages = [message_of(MessageRow(*row[1:12]), counts_of(row[12])) for row in found]
         fit = within_page(messages)
@@ -112,12 +108,6 @@ class Searching:
             chat: max(own[chat], joined if flags & ChatFlag.NO_HISTORY else 0)
             for chat, flags, joined in latest
         }
-
-    async def _hidden(
-        self, account: AccountId, chats: Collection[ChatId]
-    ) -> set[tuple[ChatId, int]]:
-        rows = await self._rows(HIDDEN, account, list(chats)) if chats else []
-        return {(row[0], row[1]) for row in rows}
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
         async with self._db.statement() as connection:

@@ -43,9 +43,17 @@ REACTIONS = Statement(
 )
 HIDE = Statement("select aev, seqs from hide_messages($1, $2, $3, $4, $5::int[])", key="account_id")
 VIEW = Statement(
-    "select m.read_seq, m.cleared_seq, array(select h.seq from hidden h where h.account_id = $1"
-    " and h.chat_id = $2 order by h.seq desc limit $3)"
-    " from member m where m.account_id = $1 and m.chat_id = $2",
+    "select read_seq, cleared_seq from member where account_id = $1 and chat_id = $2",
+    key="account_id",
+)
+HIDDEN = Statement(
+    "select chat_id, seq from hidden where account_id = $1"
+    " and (chat_id, seq) in (select * from unnest($2::bigint[], $3::int[]))",
+    key="account_id",
+)
+HIDDEN_ABOVE = Statement(
+    "select seq from hidden where account_id = $1 and chat_id = $2 and seq > $3"
+    " order by seq desc limit $4",
     key="account_id",
 )
 GAPS = Statement(
@@ -57,8 +65,7 @@ READERS = Statement(
     " and m.role > 0 and m.account_id <> $3 order by m.account_id limit $4",
     key="chat_id",
 )
-HIDDEN_MAX = 1_000  # of one account and chat, newest first
-GAPS_MAX = 1_000
+GAPS_MAX = 1_000  # ranges, and as many hidden ones: 20 KB of a page at most
 
 
 class Standing(Struct, frozen=True, gc=False):
@@ -82,17 +89,17 @@ class View(Struct, frozen=True):
 
     read_seq: int = 0
     cleared_seq: int = 0
-    hidden: frozenset[int] = frozenset()
+
+    @property
+    def floor(self) -> int:
+        """Unread messages are above it."""
+        return max(self.read_seq, self.cleared_seq)
 
 
 def floor_of(standing: Standing, view: View) -> int:
     """Messages up to this one do not exist for the account: cleared, or from before it joined."""
     joined = standing.joined_seq if standing.flags & ChatFlag.NO_HISTORY else 0
     return max(joined, view.cleared_seq)
-
-
-def is_visible(seq: int, standing: Standing, view: View) -> bool:
-    return seq > floor_of(standing, view) and seq not in view.hidden
 
 
 class EditedRow(Struct, frozen=True):
@@ -213,9 +220,24 @@ class MessageStore:
         return rows[0]
 
     async def view(self, account: AccountId, chat: ChatId) -> View:
-        """The account's own cursors and what it deleted for itself."""
-        rows = await self._rows(VIEW, account, chat, HIDDEN_MAX)
-        return View(rows[0][0], rows[0][1], frozenset(rows[0][2])) if rows else View()
+        """The account's own cursors."""
+        rows = await self._rows(VIEW, account, chat)
+        return View(*rows[0]) if rows else View()
+
+    async def hidden(
+        self, account: AccountId, messages: Collection[tuple[ChatId, int]]
+    ) -> frozenset[tuple[ChatId, int]]:
+        """Which of these (chat, seq) the account deleted for itself."""
+        if not messages:
+            return frozenset()
+        chats, seqs = zip(*messages, strict=True)
+        rows = await self._rows(HIDDEN, account, list(chats), list(seqs))
+        return frozenset((row[0], row[1]) for row in rows)
+
+    async def hidden_above(self, account: AccountId, chat: ChatId, above: int) -> list[int]:
+        """The newest that the account deleted for itself above `above`."""
+        rows = await self._rows(HIDDEN_ABOVE, account, chat, above, GAPS_MAX)
+        return [row[0] for row in rows]
 
     async def gaps(self, chat: ChatId, above: int) -> list[tuple[int, int]]:
         """The newest ranges of deleted seqs that reach above `above`, newest first."""

@@ -75,6 +75,21 @@ async def test_given_a_new_message_when_two_seconds_have_passed_then_it_is_found
     assert found["hits"][0]["message"] == (await mina.history(chat))["messages"][0]
 
 
+async def test_given_a_node_that_died_when_its_chats_are_repaired_then_its_last_messages_are_found(
+    office: Office,
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    await mina.sends(chat, "پرستو")
+    await office.indexer.flush()
+    await office.rows("delete from message_index where chat_id = $1 returning 1", chat)
+
+    office.indexer.repaired(chat)
+    await office.indexer.flush()
+
+    assert len((await mina.call("messages.search", q="پرستو"))["hits"]) == 1
+
+
 async def test_given_edited_deleted_and_hidden_messages_when_searched_then_the_present_holds(
     office: Office,
 ) -> None:
