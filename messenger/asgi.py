@@ -154,6 +154,10 @@ async def _open_database(settings: Settings) -> Database:
         return database
 
 
+def _counted_later(_chat: ChatId, _seq: int) -> None:
+    """Late counts of reactions are told when somebody reads the history, not the pins."""
+
+
 def _nobody_listens(_topic: str, _payload: bytes) -> None:
     """Until the hub is there."""
 
@@ -277,7 +281,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         trunk.limits,
         accounts,
         mint,
-        messages_of=HistoryReader(MessageStore(database), trunk.chats).shown,
+        messages_of=HistoryReader(MessageStore(database), trunk.chats, _counted_later).shown,
     )
     return accounts, chats
 
