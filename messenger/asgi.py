@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -23,16 +24,10 @@ import messenger.sync.feature
 from messenger.accounts.feature import Accounts
 from messenger.bus.bus import Bus
 from messenger.bus.keys import revoked_key
-from messenger.bus.link import BusDown
-from messenger.bus.shard import BusRefused
-from messenger.bus.streams import Streams
 from messenger.chats.feature import Chats
-from messenger.db.engine import Database, StoreDown
-from messenger.db.generator import Lease, lease_generator
-from messenger.db.migrate import newest, schema_version
+from messenger.chats.pinning import MessagesOf
 from messenger.delivery.fanout import Delivery
-from messenger.delivery.members import MemberLists
-from messenger.feature import Background, Caller, Feature
+from messenger.feature import Background, Caller, Feature, Refused
 from messenger.gateway.connecting import Connecting
 from messenger.gateway.dirty import DirtyHeads
 from messenger.gateway.gateway import Gateway
@@ -46,37 +41,20 @@ from messenger.http.publish_api import PublishApi
 from messenger.http.rpc_api import RpcApi
 from messenger.http.security import SecurityHeaders
 from messenger.ids import AccountId, ChatId, DeviceId
-from messenger.limits import Limits
 from messenger.log.account_log import AccountLog
-from messenger.log.committer import Committer, Written
-from messenger.log.events import EventLog
-from messenger.log.intents import NodeIntents
-from messenger.log.partitions import DedupPartitions
-from messenger.log.repair import Repair, Untold
-from messenger.log.store import ChatStore
-from messenger.messages.feed import ChatFeed
+from messenger.log.committer import Committer
 from messenger.messages.history import HistoryReader
-from messenger.messages.indexing import Indexer
-from messenger.messages.reading import Cursors
-from messenger.messages.sending import written_updates
+from messenger.messages.protocol import GetMessages
 from messenger.messages.store import MessageStore
 from messenger.metrics import CollectorPauses, Metrics
 from messenger.namespaces import Namespaces
-from messenger.preflight import StartRefusedError
 from messenger.rpc import Rpcs
 from messenger.settings import Settings
-from messenger.tokens import ConnectionTokens, SubscriptionTokens
+from messenger.tokens import SubscriptionTokens
+from messenger.trunk import Stores, Trunk, build_trunk, open_stores
+from messenger.wire.codes import ErrorCode
 
-START_RETRY_S = 30.0
 LEAVE_S = 10.0  # for the committer's last batches
-
-
-class Stores(Struct, frozen=True):
-    """What outlives a request: connections and the lease of an id generator."""
-
-    database: Database
-    bus: Bus
-    lease: Lease
 
 
 class Node(Struct, frozen=True):
@@ -98,7 +76,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
     metrics = Metrics()
     name = secrets.token_hex(4)  # new at every start: what a dead one left must be found
     async with AsyncExitStack() as stack:
-        stores = await _open_stores(settings, metrics, name, stack)
+        stores = await open_stores(settings, metrics, name, stack)
         node = _compose(settings, stores, metrics, name)
         stack.enter_context(CollectorPauses(metrics))
         async with asyncio.TaskGroup() as tasks:
@@ -115,75 +93,31 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
                     task.cancel()
 
 
-async def _open_stores(
-    settings: Settings, metrics: Metrics, name: str, stack: AsyncExitStack
-) -> Stores:
-    if settings.database_url is None or settings.redis_url is None:
-        raise StartRefusedError(
-            "a node needs DATABASE_URL and REDIS_URL; `peyk serve` starts its own"
-        )
-    database = await _open_database(settings)
-    stack.push_async_callback(database.close)
-    bus = Bus(settings.redis_url, _nobody_listens, settings=settings, metrics=metrics)
-    try:
-        await bus.start(START_RETRY_S)
-    except (BusRefused, BusDown) as error:
-        raise StartRefusedError(str(error)) from None
-    stack.push_async_callback(bus.close)
-    return Stores(database, bus, await lease_generator(database, name))
-
-
-async def _open_database(settings: Settings) -> Database:
-    url = settings.database_url or ""
-    deadline = time.monotonic() + START_RETRY_S
-    while True:
-        try:
-            database = await Database.connect(url, settings.db_pool, settings.statement_timeout)
-            version = await schema_version(url)
-        except StoreDown as error:
-            if time.monotonic() > deadline:
-                raise StartRefusedError(f"DATABASE_URL: {error}") from None
-            await asyncio.sleep(0.2)
-            continue
-        if version is None or version < newest():
-            await database.close()
-            raise StartRefusedError(
-                f"the database is at revision {version}, this version needs {newest()}:"
-                " run `peyk migrate`"
-            )
-        return database
-
-
 def _counted_later(_chat: ChatId, _seq: int) -> None:
     """Late counts of reactions are told when somebody reads the history, not the pins."""
 
 
-def _nobody_listens(_topic: str, _payload: bytes) -> None:
-    """Until the hub is there."""
+def _pinned(history: HistoryReader) -> MessagesOf:
+    async def messages_of(
+        account: AccountId, chat: ChatId, seqs: Sequence[int]
+    ) -> Sequence[msgspec.Raw]:
+        """Message objects for a member; those that are gone are left out."""
+        try:
+            found = await history.get(
+                GetMessages(str(chat), tuple(seqs)), Caller(account, DeviceId(0), "")
+            )
+        except Refused as refused:
+            if refused.code is not ErrorCode.NO_MESSAGE:
+                raise
+            return []
+        return [msgspec.Raw(msgspec.json.encode(one)) for one in found.messages]
 
-
-class Trunk(Struct, frozen=True):
-    """What every feature stands on."""
-
-    settings: Settings
-    stores: Stores
-    streams: Streams
-    limits: Limits
-    tokens: ConnectionTokens
-    chats: ChatStore
-    events: EventLog
-    delivery: Delivery
-    committer: Committer
-    cursors: Cursors
-    indexer: Indexer
-    feed: ChatFeed
-    dirty: DirtyHeads
-    background: Sequence[Background]
+    return messages_of
 
 
 def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) -> Node:
     sessions: SessionTable = SessionTable()
-    trunk = _trunk(settings, stores, metrics, name)
+    trunk = build_trunk(settings, stores, metrics, name)
     accounts, chats = _people_and_chats(trunk)
     features = _features(trunk, accounts, chats, sessions)
     rpcs = Rpcs(features, trunk.limits, metrics, enabled=settings.rpc.enabled)
@@ -210,53 +144,6 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     return Node(name, app, gateway, trunk.committer, trunk.delivery, metrics, rpcs, tasks)
 
 
-def _trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str) -> Trunk:
-    database, bus = stores.database, stores.bus
-    streams = Streams(bus, settings)
-    chats = ChatStore(database)
-    members = MemberLists(chats.members)
-    delivery = Delivery(bus, streams, members, written_updates, metrics)
-    cursors = messenger.messages.feature.cursors(database, chats, delivery)
-    indexer = Indexer(database)
-    intents = NodeIntents(bus, name)
-
-    def on_batch(batch: list[Written]) -> None:
-        delivery.messages_written(batch)
-        cursors.own_sends(batch)
-        indexer.written(batch)
-
-    def tell(untold: Untold) -> None:
-        delivery.repaired(untold)
-        cursors.sent_before(untold.chat, untold.senders)
-
-    return Trunk(
-        settings=settings,
-        stores=stores,
-        streams=streams,
-        limits=Limits(settings.limits, bus, metrics, development=settings.env == "development"),
-        tokens=ConnectionTokens(
-            settings.client.token.keys, settings.client.token.audience, settings.client.token.issuer
-        ),
-        chats=chats,
-        events=EventLog(database),
-        delivery=delivery,
-        committer=Committer(database, settings, on_batch, metrics, intents=intents),
-        cursors=cursors,
-        indexer=indexer,
-        feed=ChatFeed(database, chats),
-        dirty=DirtyHeads(bus),
-        background=[
-            Background("bus", bus.run),
-            Background("lease", stores.lease.run),
-            Background("members", members.run),
-            Background("delivery", delivery.run),
-            Background("intents", intents.run),
-            Background("repair", Repair(bus, chats, tell, metrics).run),
-            Background("partitions", DedupPartitions(database).run),
-        ],
-    )
-
-
 def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
     """Each shows the other's objects, so one of the two ties is closed late."""
     database, mint = trunk.stores.database, trunk.stores.lease.minter.mint
@@ -281,7 +168,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         trunk.limits,
         accounts,
         mint,
-        messages_of=HistoryReader(MessageStore(database), trunk.chats, _counted_later).shown,
+        messages_of=_pinned(HistoryReader(MessageStore(database), trunk.chats, _counted_later)),
     )
     return accounts, chats
 

@@ -104,7 +104,7 @@ def _config(node: Node, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         node.app,
         http=FirstRequestTimeout,
-        ws=GatewayProtocol,  # type: ignore[arg-type]  # uvicorn names its own classes
+        ws=GatewayProtocol,
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -126,7 +126,13 @@ language sql volatile set enable_seqscan = off as $$
 $$
 """
 
-FUNCTIONS = (RESERVE_DIRECT, RESERVE_CREATE_KEY, SET_MEMBER_FACT, SETTLE_MEMBERS, MARK_BIG)
+FUNCTIONS: tuple[str, ...] = (
+    RESERVE_DIRECT,
+    RESERVE_CREATE_KEY,
+    SET_MEMBER_FACT,
+    SETTLE_MEMBERS,
+    MARK_BIG,
+)
 
 
 def upgrade() -> None:

@@ -1,0 +1,159 @@
+"""What every feature stands on: stores, log, delivery. Opened once, built by plain calls."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from msgspec import Struct
+
+import messenger.accounts.feature
+import messenger.chats.feature
+import messenger.gateway.system
+import messenger.messages.feature
+import messenger.sync.feature
+from messenger.bus.bus import Bus
+from messenger.bus.link import BusDown
+from messenger.bus.shard import BusRefused
+from messenger.bus.streams import Streams
+from messenger.db.engine import Database, StoreDown
+from messenger.db.generator import Lease, lease_generator
+from messenger.db.migrate import newest, schema_version
+from messenger.delivery.fanout import Delivery
+from messenger.delivery.members import MemberLists
+from messenger.feature import Background
+from messenger.gateway.dirty import DirtyHeads
+from messenger.limits import Limits
+from messenger.log.committer import Committer, Written
+from messenger.log.events import EventLog
+from messenger.log.intents import NodeIntents
+from messenger.log.partitions import DedupPartitions
+from messenger.log.repair import Repair, Untold
+from messenger.log.store import ChatStore
+from messenger.messages.feed import ChatFeed
+from messenger.messages.indexing import Indexer
+from messenger.messages.reading import Cursors
+from messenger.messages.sending import written_updates
+from messenger.metrics import Metrics
+from messenger.preflight import StartRefusedError
+from messenger.settings import Settings
+from messenger.tokens import ConnectionTokens
+
+START_RETRY_S = 30.0
+
+
+class Stores(Struct, frozen=True):
+    """What outlives a request: connections and the lease of an id generator."""
+
+    database: Database
+    bus: Bus
+    lease: Lease
+
+
+async def open_stores(
+    settings: Settings, metrics: Metrics, name: str, stack: AsyncExitStack
+) -> Stores:
+    if settings.database_url is None or settings.redis_url is None:
+        raise StartRefusedError(
+            "a node needs DATABASE_URL and REDIS_URL; `peyk serve` starts its own"
+        )
+    database = await _open_database(settings)
+    stack.push_async_callback(database.close)
+    bus = Bus(settings.redis_url, _nobody_listens, settings=settings, metrics=metrics)
+    try:
+        await bus.start(START_RETRY_S)
+    except (BusRefused, BusDown) as error:
+        raise StartRefusedError(str(error)) from None
+    stack.push_async_callback(bus.close)
+    return Stores(database, bus, await lease_generator(database, name))
+
+
+async def _open_database(settings: Settings) -> Database:
+    url = settings.database_url or ""
+    deadline = time.monotonic() + START_RETRY_S
+    while True:
+        try:
+            database = await Database.connect(url, settings.db_pool, settings.statement_timeout)
+            version = await schema_version(url)
+        except StoreDown as error:
+            if time.monotonic() > deadline:
+                raise StartRefusedError(f"DATABASE_URL: {error}") from None
+            await asyncio.sleep(0.2)
+            continue
+        if version is None or version < newest():
+            await database.close()
+            raise StartRefusedError(
+                f"the database is at revision {version}, this version needs {newest()}:"
+                " run `peyk migrate`"
+            )
+        return database
+
+
+class Trunk(Struct, frozen=True):
+    """What every feature stands on."""
+
+    settings: Settings
+    stores: Stores
+    streams: Streams
+    limits: Limits
+    tokens: ConnectionTokens
+    chats: ChatStore
+    events: EventLog
+    delivery: Delivery
+    committer: Committer
+    cursors: Cursors
+    indexer: Indexer
+    feed: ChatFeed
+    dirty: DirtyHeads
+    background: Sequence[Background]
+
+
+def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str) -> Trunk:
+    database, bus = stores.database, stores.bus
+    streams = Streams(bus, settings)
+    chats = ChatStore(database)
+    members = MemberLists(chats.members)
+    delivery = Delivery(bus, streams, members, written_updates, metrics)
+    cursors = messenger.messages.feature.cursors(database, chats, delivery)
+    indexer = Indexer(database)
+    intents = NodeIntents(bus, name)
+
+    def on_batch(batch: list[Written]) -> None:
+        delivery.messages_written(batch)
+        cursors.own_sends(batch)
+        indexer.written(batch)
+
+    def tell(untold: Untold) -> None:
+        delivery.repaired(untold)
+        cursors.sent_before(untold.chat, untold.senders)
+
+    return Trunk(
+        settings=settings,
+        stores=stores,
+        streams=streams,
+        limits=Limits(settings.limits, bus, metrics, development=settings.env == "development"),
+        tokens=ConnectionTokens(
+            settings.client.token.keys, settings.client.token.audience, settings.client.token.issuer
+        ),
+        chats=chats,
+        events=EventLog(database),
+        delivery=delivery,
+        committer=Committer(database, settings, on_batch, metrics, intents=intents),
+        cursors=cursors,
+        indexer=indexer,
+        feed=ChatFeed(database, chats),
+        dirty=DirtyHeads(bus),
+        background=[
+            Background("bus", bus.run),
+            Background("lease", stores.lease.run),
+            Background("members", members.run),
+            Background("delivery", delivery.run),
+            Background("intents", intents.run),
+            Background("repair", Repair(bus, chats, tell, metrics).run),
+            Background("partitions", DedupPartitions(database).run),
+        ],
+    )
+
+
+def _nobody_listens(_topic: str, _payload: bytes) -> None:
+    """Until the hub is there."""
