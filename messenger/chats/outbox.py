@@ -53,6 +53,7 @@ class Outbox:
         chat_log: ChatStore,
         delivery: Delivery,
         now_ms: Callable[[], int],
+        poll_s: float = POLL_S,
     ) -> None:
         self._changes = changes
         self._chats = chats
@@ -60,6 +61,7 @@ class Outbox:
         self._chat_log = chat_log
         self._delivery = delivery
         self._now_ms = now_ms
+        self._poll_s = poll_s
 
     def tell(self, event: Event, update: ChatEvent) -> None:
         """Tell the members that are left of an event that was just made."""
@@ -113,7 +115,7 @@ class Outbox:
     async def run(self) -> None:
         """Repeat what a crash left undone, until cancelled."""
         while True:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_s)
             try:
                 await self.settle_left()
             except StoreDown:

@@ -51,8 +51,6 @@ class Personal:
         )
 
     async def draft(self, request: Draft, caller: Caller) -> Noted:
-        if "\0" in request.text:  # PostgreSQL keeps no such text
-            raise Refused(ErrorCode.INVALID, {"field": "text", "why": "control character"})
         payload = {"draft": unicodedata.normalize("NFC", request.text)}
         return await self._set(caller, request.chat, AccountKind.DRAFT, "draft", None, payload)
 

@@ -34,8 +34,7 @@ LOG_MAX = 100
 
 Title = Annotated[str, Meta(min_length=1, max_length=128)]
 About = Annotated[str, Meta(max_length=255)]
-Username = Annotated[str, Meta(max_length=64, pattern=r"^[^\x00]*$")]
-"""Its own rules are told by 1111; NUL is no text anywhere."""
+Username = Annotated[str, Meta(max_length=64)]
 Link = Annotated[str, Meta(max_length=128)]
 Page = Annotated[str, Meta(pattern=r"^[0-9]{1,19}$")]
 Moment = Annotated[int, Meta(ge=0, le=2**53)]

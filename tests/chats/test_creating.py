@@ -224,3 +224,50 @@ async def test_given_the_function_for_all_kinds_when_a_channel_is_made_then_it_i
     assert (made, again) == (True, False)
     seen = await world.chat(mina, str(chat))
     assert (seen.kind, seen.big, seen.me.role) == ("channel", True, "owner")
+
+
+async def test_given_one_username_for_two_groups_at_once_then_one_of_them_has_it(
+    world: World, mina: Person, reza: Person
+) -> None:
+    name = f"race_{mina.id}"
+
+    done = await asyncio.gather(
+        mina.creates(username=name), reza.creates(username=name), return_exceptions=True
+    )
+
+    [refused] = [one for one in done if isinstance(one, Refused)]
+    assert refused.code is ErrorCode.USERNAME_TAKEN
+    assert await world.count("chat", "username = $1", name) == 1
+
+
+async def test_given_a_creation_that_a_crash_cut_off_then_its_repeat_finishes_it(
+    world: World, mina: Person, reza: Person
+) -> None:
+    key, chat = an_id(), int(an_id())
+    await world.run(
+        "insert into create_key(account_id, device_id, random_id, chat_id, at)"
+        " values ($1, $2, $3, $4, $5)",
+        mina.account,
+        mina.caller.device,
+        int(key),
+        chat,
+        world.clock.now_ms(),
+    )
+
+    assert await mina.creates(reza, random_id=key) == str(chat)
+
+    assert (await reza.hears("chat.joined", chat=str(chat)))["info"]["title"] == "خانه ما"
+
+
+async def test_given_a_public_group_then_a_member_who_resolves_it_sees_it_as_a_member(
+    world: World, mina: Person, reza: Person
+) -> None:
+    name = f"seen_{mina.id}"
+    chat = await mina.creates(username=name)
+    request = b'{"username":"%s"}' % name.encode()
+
+    own = await world.call(mina.caller, "accounts.resolve", request)
+    other = await world.call(reza.caller, "accounts.resolve", request)
+
+    assert (own["chat"]["id"], own["chat"]["me"]["role"]) == (chat, "owner")
+    assert (other["chat"]["id"], other["chat"]["me"]["role"]) == (chat, "left")

@@ -325,4 +325,4 @@ async def test_given_a_username_of_nobody_or_of_a_person_then_there_is_no_chat(
 
     for username in (name, f"x{name}", "", "\0"):
         refused = await sara.refusal("join", username=username)
-        assert refused.code in (ErrorCode.NO_CHAT, ErrorCode.BAD_REQUEST), username
+        assert refused.code in (ErrorCode.NO_CHAT, ErrorCode.INVALID), username

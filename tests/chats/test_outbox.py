@@ -1,13 +1,19 @@
 """Crashes between the two halves of a change, and what the poller makes of them."""
 
 import asyncio
+import logging
 
 from messenger.chats.membership import MEMBERS_MAX
+from messenger.chats.outbox import Outbox
 from messenger.chats.rights import Role, Seat
 from messenger.chats.store.changes import NOBODY, Changes, Due, SeatChange
+from messenger.chats.store.chats import ChatRows
 from messenger.chats.store.mine import Mine
+from messenger.db.engine import Database
 from messenger.ids import ChatId
 from messenger.log.events import EventKind
+from messenger.log.store import ChatStore
+from messenger.settings import Settings
 from tests.chats.world import SMALL, Person, World, an_id
 
 
@@ -146,6 +152,48 @@ async def test_given_two_pollers_at_once_then_each_fact_is_written_once(
     for person in crowd:
         assert await world.count("account_event", "account_id = $1", person.account) == 1
     assert await world.count("member", "chat_id = $1", int(chat)) == 4
+
+
+async def test_given_a_database_that_was_away_then_the_poller_goes_on_by_itself(
+    world: World, settings: Settings, mina: Person, sara: Person
+) -> None:
+    chat = await mina.creates()
+    await first_half_of_adding(world, mina, chat, sara)
+    world.clock.passes(seconds=6)
+    database = await Database.connect(settings.database_url or "", pool=1, statement_timeout=0.2)
+    held = await database.held()  # nobody else gets a connection
+    warned = Ear()
+
+    poller = asyncio.create_task(an_outbox(world, database).run())
+    async with asyncio.timeout(5):
+        await warned.heard.wait()
+    await held.close()
+
+    await sara.hears("chat.joined", chat=chat)
+    poller.cancel()
+    await asyncio.wait([poller])
+    warned.off()
+    await database.close()
+
+
+def an_outbox(world: World, database: Database) -> Outbox:
+    parts = Changes(database), ChatRows(database), Mine(database), ChatStore(database)
+    return Outbox(*parts, world.delivery, world.clock.now_ms, poll_s=0.01)
+
+
+class Ear(logging.Handler):
+    """Set once the poller says that it waits."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = asyncio.Event()
+        logging.getLogger("messenger.chats.outbox").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.set()
+
+    def off(self) -> None:
+        logging.getLogger("messenger.chats.outbox").removeHandler(self)
 
 
 async def test_given_repeats_of_a_settled_change_then_nothing_more_is_written(

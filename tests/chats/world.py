@@ -149,6 +149,7 @@ class World:
             ConnectionTokens(settings.token_keys),
             lambda: next(_ids),
             guards=guards,
+            show_chat=lambda account, chat: self.chats.views.public(account, chat),
             now_ms=self.clock.now_ms,
         )
         self.chats = messenger.chats.feature.assemble(
