@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -123,7 +124,7 @@ class Indexer:
             await self._read_back(chat)
             self._untold.discard(chat)
         while self._waiting:
-            await self._write(list(self._waiting.items())[:BATCH])
+            await self._write(list(islice(self._waiting.items(), BATCH)))
         while self._gone:
             async with self._db.statement() as connection:
                 await connection.exec_driver_sql(REMOVE.sql, self._gone[0])
