@@ -48,7 +48,7 @@ layers: .venv/.dev
 	$(BIN)/lint-imports
 
 spell: .venv/.dev
-	$(BIN)/codespell
+	git ls-files -z --cached --others --exclude-standard | xargs -0 $(BIN)/codespell
 
 proofs: .venv/.dev ## long runs: soak, season, millions of rows
 	$(BIN)/python -m pytest -m proof --timeout 7200 $(ONLY)

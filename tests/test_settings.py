@@ -134,7 +134,7 @@ def test_given_all_that_production_needs_when_loaded_then_it_is_accepted() -> No
         ('port = "8000"', "port: Expected `int`, got `str`"),
         ("port = 0", "port: Expected `int` >= 1"),
         ("home = 3", "home: Expected a path"),
-        ('roles = ["gatway"]', "roles: Invalid enum value 'gatway'"),
+        ('roles = ["gate"]', "roles: Invalid enum value 'gate'"),
         ("roles = []", "roles: Expected `array` of length >= 1"),
         ("write_low = 99999999", "write_low: above write_high"),
         ('trusted_proxies = ["everyone"]', "trusted_proxies: everyone is not a network"),
@@ -150,7 +150,7 @@ def test_given_all_that_production_needs_when_loaded_then_it_is_accepted() -> No
         ("[topics.default]\nallow_positioning = true", "topics.default: recovery and positioning"),
         ("[topics.ns.user]\npresence = true", "topics.ns.user: the product's own"),
         ("[topics.ns.room]\nhistory_size = -1", "topics: Expected `int` >= 0"),
-        ('[limits]\n"msg.acount" = { burst = 1, per_s = 1 }', 'limits."msg.acount": unknown rule'),
+        ('[limits]\n"msg.person" = { burst = 1, per_s = 1 }', 'limits."msg.person": unknown rule'),
         ('[limits]\n"msg.account" = { burst = 0, per_s = 1 }', "limits: Expected `float` > 0.0"),
     ],
 )

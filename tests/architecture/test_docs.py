@@ -14,7 +14,7 @@ IN_CODE = re.compile(rf"`([A-Za-z0-9_.\-]+(?:/[A-Za-z0-9_.\-]+)*(?:/|\.(?:{KINDS
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 ROOTS = (".", "messenger", "docs", "loadgen", "tests")
 PROTOCOL = ROOT / "docs" / "protocol.md"
-RUNTIME = {"codes.jsonl", "platform.json", "peyk.toml", "report.html", "redis.conf"}
+RUNTIME = {"codes.jsonl", "platform.json", "peyk.toml", "report.html", "secrets/", "redis/"}
 """Files that the platform or its user makes, so the repository has none."""
 
 
