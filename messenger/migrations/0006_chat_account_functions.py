@@ -118,12 +118,16 @@ begin
 end $$
 """
 
+# Under the lock of settle_members: a copy that read the flag before it was set is written by then.
 MARK_BIG = """
 create function mark_big(p_chat bigint, p_accounts bigint[]) returns void
-language sql volatile set enable_seqscan = off as $$
+language plpgsql volatile set enable_seqscan = off as $$
+begin
+  perform 1 from (select 1 from account_head h where h.account_id = any(p_accounts)
+                  order by h.account_id for update) l;
   update member m set flags = m.flags | 1 where m.account_id = any(p_accounts)
-    and m.chat_id = p_chat and m.flags & 1 = 0
-$$
+    and m.chat_id = p_chat and m.flags & 1 = 0;
+end $$
 """
 
 FUNCTIONS: tuple[str, ...] = (

@@ -191,6 +191,28 @@ async def test_given_a_guard_when_it_refuses_a_new_title_then_an_old_one_still_p
     assert await mina.call("update", chat=chat, title="t", about="b") == {"ev": 1}
 
 
+async def test_given_an_owner_who_loses_the_group_meanwhile_then_the_username_is_free_again(
+    world: World, mina: Person, reza: Person, guards: list[NameGuard]
+) -> None:
+    class Guard:
+        """Asked after the seats were read, before the change is written."""
+
+        async def check(self, *, owner: int, name: str | None, username: str | None) -> None:
+            guards.clear()
+            await mina.call("transfer", chat=chat, account=reza.id)
+
+    chat, other = await mina.creates(reza), await mina.creates()
+    name = username_of(mina)
+    guards.append(Guard())
+
+    refused = await mina.refusal("update", chat=chat, username=name)
+
+    assert (refused.code, refused.details) == (ErrorCode.FORBIDDEN, {"right": "owner"})
+    assert (await mina.sees(chat) or {}).get("username") is None
+    world.clock.passes(seconds=1)
+    await mina.call("update", chat=other, username=name)
+
+
 async def test_given_a_badge_then_name_and_owner_are_frozen_and_members_see_it(
     world: World, mina: Person, reza: Person
 ) -> None:

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from messenger.chats.feature import assemble
+from messenger.chats.protocol import Chat
+from messenger.feature import Refused
 from messenger.wire.codes import ErrorCode
 from tests.chats.world import Person, World, an_id
 
@@ -259,3 +262,19 @@ async def test_given_a_bad_report_then_it_is_refused_and_nothing_is_stored(
 
     assert refused.code is code
     assert await world.count("report", "account_id = $1", mina.account) == 0
+
+
+async def test_given_a_platform_without_messages_then_pins_say_that_they_are_off(
+    world: World, mina: Person
+) -> None:
+    chats = assemble(
+        world.settings, world.db, world.delivery, world.limits, world.accounts, lambda: 1
+    )
+    chat = await mina.creates()
+    await mina.sends(chat)
+    await mina.call("pin_message", chat=chat, seq=1, on=True)
+
+    with pytest.raises(Refused) as refused:
+        await chats.pinning.pins(Chat(chat=chat), mina.caller)
+
+    assert refused.value.code is ErrorCode.FEATURE_OFF
