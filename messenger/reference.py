@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from messenger import catalogue
 from messenger.metrics import Metrics
 from messenger.reading import BARE, PREFIX, is_secret
 from messenger.sections import (
@@ -94,7 +95,11 @@ def rows() -> list[Row]:
 
 def pages() -> dict[str, str]:
     """Path of each generated page, and its whole text."""
-    return {"docs/settings.md": settings_page(), "docs/metrics.md": metrics_page()}
+    return {
+        "docs/settings.md": settings_page(),
+        "docs/metrics.md": metrics_page(),
+        "docs/protocol.md": catalogue.page(),
+    }
 
 
 def metrics_page() -> str:
