@@ -19,6 +19,8 @@ from messenger.messages.scheduled import Schedule
 from messenger.messages.texts import checked_text
 from messenger.wire.codes import ErrorCode
 
+TEXT, SILENT = int(Kind.TEXT), int(MessageFlag.SILENT)  # plain numbers: 3 us a send
+
 
 class Sending:
     """The rpc `messages.send`."""
@@ -48,15 +50,15 @@ def check_send(request: SendMessage, caller: Caller) -> Send:
     if request.media:
         raise Refused(ErrorCode.FEATURE_OFF, {"feature": "media"})
     text = checked_text(request.text, request.ents)
-    extra = extra_text(Extra(ents=request.ents or None))
+    extra = extra_text(Extra(ents=request.ents)) if request.ents else None
     return Send(
         chat=chat,
         account=caller.account,
         device=caller.device,
         random_id=random_id,
-        digest=send_digest(Kind.TEXT, text, extra, None, request.reply),
-        kind=Kind.TEXT,
-        flags=MessageFlag.SILENT if request.silent else 0,
+        digest=send_digest(TEXT, text, extra, None, request.reply),
+        kind=TEXT,
+        flags=SILENT if request.silent else 0,
         reply=request.reply,
         media=None,
         body=text,
@@ -91,7 +93,7 @@ def written_updates(written: Written) -> tuple[bytes, bytes]:
         ents=extra.ents,
         reply=send.reply,
         fwd=extra.fwd,
-        silent=bool(send.flags & MessageFlag.SILENT),
+        silent=send.flags & SILENT != 0,
         bv=written.badge_epoch,
     )
     update = msgspec.json.encode(MessageNew(str(send.chat), written.ev, message))

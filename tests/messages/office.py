@@ -34,6 +34,7 @@ from tests.conftest import Stores
 
 Json = dict[str, Any]
 GROUP, CHANNEL = 2, 3
+REPLY_BYTES = 65_536
 _ids = itertools.count(secrets.randbits(38) << 22 | 1)
 
 
@@ -131,6 +132,7 @@ class Office:
             answer = await answered
         if isinstance(answer, Refused):
             raise answer
+        assert len(answer) <= REPLY_BYTES, f"{method} answers {len(answer)} bytes"
         result: Json = msgspec.json.decode(answer)
         return result
 

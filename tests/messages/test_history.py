@@ -112,6 +112,23 @@ async def test_given_long_messages_when_paged_through_then_each_page_fits_and_no
     assert [message["seq"] for message in got["messages"]] + got["left"] == list(range(1, 31))
 
 
+async def test_given_a_thousand_gaps_when_a_page_is_asked_for_then_all_of_it_fits_its_bound(
+    office: Office,
+) -> None:
+    mina, chat = await a_full_chat(office, 20, "ل" * 4_000)
+    await office.rows(
+        "insert into chat_gap(chat_id, low, high) select $1, 2000000000 + n * 3, 2000000001 + n * 3"
+        " from generate_series(1, 1500) n returning 1",
+        chat,
+    )
+
+    page = await mina.history(chat, limit=100)
+
+    assert len(page["gaps"]) == 1_000
+    assert page["gaps"][-1] == [2_000_004_500, 2_000_004_501]
+    assert [message["seq"] for message in page["messages"]] == list(range(17, 21))
+
+
 async def test_given_some_that_do_not_exist_when_got_by_number_then_they_are_left_out(
     ten: tuple[Person, int],
 ) -> None:
