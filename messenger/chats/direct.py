@@ -17,6 +17,8 @@ from messenger.limits import Limits
 from messenger.log.events import Right
 from messenger.wire.codes import ErrorCode
 
+NEW_MS = 86_400_000  # an account this young may write to fewer strangers: spammers are young
+
 
 class Directs:
     """Opens direct chats. Both sides at once get one chat: the pair reserves its id first."""
@@ -31,6 +33,7 @@ class Directs:
         blocks: Blocks,
         limits: Limits,
         mint: Callable[[], int],
+        now_ms: Callable[[], int],
     ) -> None:
         self._creating = creating
         self._mine = mine
@@ -40,6 +43,7 @@ class Directs:
         self._blocks = blocks
         self._limits = limits
         self._mint = mint
+        self._now_ms = now_ms
 
     async def open_direct(self, request: OpenDirect, caller: Caller) -> Opened:
         """The chat with that account; one's own id: saved messages."""
@@ -70,7 +74,9 @@ class Directs:
             raise Refused(ErrorCode.PRIVACY)
         await self._creating.check_room(account)
         if not await self._relations.who_knows([peer], account):
-            await self._limits.check("msg.stranger", str(account))
+            age_ms = self._now_ms() - await self._mine.created_at(account)
+            rule = "msg.stranger" if age_ms > NEW_MS else "msg.stranger_new"
+            await self._limits.check(rule, str(account))
 
     async def _seats(self, one: AccountId, other: AccountId | None = None) -> dict[AccountId, Seat]:
         """Who is blocked by the other may not post, from the first moment."""

@@ -103,7 +103,9 @@ def assemble(
         memberships=memberships,
         views=views,
         outbox=outbox,
-        directs=Directs(creating, mine, views, people, relations, accounts.blocks, limits, mint),
+        directs=Directs(
+            creating, mine, views, people, relations, accounts.blocks, limits, mint, now_ms
+        ),
         groups=Groups(changes, chats, outbox, people, guards, now_ms, settings.small_chat),
         invites=Invites(links, chats, memberships, creating, views, people, now_ms),
         personal=Personal(mine, chats, delivery, now_ms),

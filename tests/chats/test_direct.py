@@ -121,19 +121,24 @@ async def test_given_nobody_with_that_id_then_it_is_refused(world: World, mina: 
     assert await world.count("direct", "$1 in (lo_id, hi_id)", mina.account) == 0
 
 
+@pytest.mark.parametrize(
+    ("days", "rule", "most"), [(0, "msg.stranger_new", 3), (2, "msg.stranger", 4)]
+)
 async def test_given_many_first_chats_with_strangers_then_the_limit_names_itself(
-    world: World, mina: Person
+    world: World, mina: Person, days: int, rule: str, most: int
 ) -> None:
-    strangers = await world.people(4)
-    for stranger in strangers[:3]:
+    strangers = await world.people(most + 1)
+    world.clock.passes(seconds=days * 86_400)
+    for stranger in strangers[:most]:
         await mina.opens(stranger)
 
-    refused = await mina.refusal("open_direct", account=strangers[3].id)
+    refused = await mina.refusal("open_direct", account=strangers[most].id)
 
     assert refused.code is ErrorCode.RATE_LIMITED
-    assert refused.details["rule"] == "msg.stranger"
+    assert refused.details["rule"] == rule
     assert refused.details["retry_after_ms"] > 0
     assert await mina.opens(strangers[0])  # what is open is not counted again
+    assert await world.count("direct", "$1 in (lo_id, hi_id)", strangers[most].account) == 0
 
 
 async def test_given_people_who_have_me_as_a_contact_then_they_are_no_strangers(

@@ -138,7 +138,10 @@ class World:
         self.delivery = Delivery(self.bus, self.streams, self.lists, _no_updates, metrics)
         self.committer = Committer(database, settings, lambda _batch: None, metrics)
         free = dict.fromkeys(LIMIT_RULES, LimitRule(burst=1e9, per_s=1e9))
-        strict = {"msg.stranger": LimitRule(burst=3, per_s=0.001)}
+        strict = {
+            "msg.stranger_new": LimitRule(burst=3, per_s=0.001),
+            "msg.stranger": LimitRule(burst=4, per_s=0.001),
+        }
         self.limits = Limits({**free, **strict}, self.bus, metrics)
         self.accounts = messenger.accounts.feature.assemble(
             self.settings,

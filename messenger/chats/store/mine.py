@@ -23,6 +23,7 @@ COUNT = Statement(
     " limit $2) m",
     key="account_id",
 )
+CREATED = Statement("select created_at from account where account_id = $1", key="account_id")
 SET_FACT = Statement(
     "select aev, fresh from set_member_fact($1, $2, $3, $4, $5, $6, $7::jsonb)", key="account_id"
 )
@@ -86,6 +87,11 @@ class Mine:
     async def count(self, account: AccountId, up_to: int) -> int:
         """How many chats the account is in; counts no further than `up_to`."""
         return int((await rows(self._db, COUNT, account, up_to))[0][0])
+
+    async def created_at(self, account: AccountId) -> int:
+        """When the account signed up."""
+        found = await rows(self._db, CREATED, account)
+        return int(found[0][0]) if found else 0
 
     async def set_fact(
         self,
