@@ -22,8 +22,11 @@ from messenger.gateway.connection import (
     Refusal,
 )
 from messenger.gateway.turn import Turn
+from messenger.settings import Settings
 from messenger.wire.codes import CloseCode
 from messenger.wire.frames import frame
+from tests.gateway.generic import generic_node
+from tests.support.platform import Platform
 
 
 class Echo:
@@ -132,3 +135,10 @@ async def echo() -> AsyncIterator[Served]:
 def serve_echo() -> Callable[[], Any]:
     """For tests that stop the server themselves."""
     return serving
+
+
+@pytest.fixture(scope="module")
+async def node(settings: Settings) -> AsyncIterator[Platform]:
+    """A node with generic topics."""
+    async with generic_node(settings) as platform:
+        yield platform

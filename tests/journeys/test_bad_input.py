@@ -49,7 +49,7 @@ async def client(node: Platform, person: SignedIn) -> AsyncIterator[Client]:
     await client.close()
 
 
-def good(kind: inspect.Type) -> Any:
+def good(kind: inspect.Type) -> Any:  # noqa: C901 - one line per kind of type
     """A value of the right type and form that names nothing which exists."""
     match kind:
         case inspect.StrType(pattern=pattern, min_length=least):
