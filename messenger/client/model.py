@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from messenger.client.errors import Json
 
+_ENVELOPE = ("t", "aev", "chat")
 _CONTENT = ("text", "ents", "media", "reply", "fwd", "edited", "reactions", "silent", "views")
 
 
@@ -55,6 +56,11 @@ class Chat(Struct):
     @property
     def changed(self) -> bool:
         return self.head_ev > self.ev
+
+    def newest(self, count: int) -> list[Json]:
+        """The newest messages, oldest first; tombstones too, without those hidden here."""
+        shown = [seq for seq in sorted(self.messages) if seq not in self.hidden]
+        return [self.messages[seq] for seq in shown[-count:]]
 
     def forget(self) -> None:
         """Drop the range: it is no longer contiguous with what the server has."""
@@ -102,7 +108,7 @@ class Chat(Struct):
         (self.pins.add if update["on"] else self.pins.discard)(update["seq"])
 
     def updated(self, update: Json) -> None:
-        self.info.update(update["set"])
+        _merge(self.info, update["set"])
 
     def member_changed(self, update: Json) -> None:
         self.members[update["account"]] = update["role"]
@@ -123,9 +129,8 @@ class Chat(Struct):
         self.hidden.update(update["seqs"])
 
     def set(self, update: Json) -> None:
-        self.settings.update(
-            {key: value for key, value in update.items() if key not in ("t", "aev", "chat")}
-        )
+        changed = {key: value for key, value in update.items() if key not in _ENVELOPE}
+        _merge(self.settings, changed)
 
     def _put(self, message: Json) -> None:
         """`rid` is the sender's own business; the model is the same on every device."""
@@ -172,14 +177,14 @@ class Model:
         if chat is None or chat.epoch != info.get("epoch", chat.epoch):
             self.chats[info["id"]] = chat = Chat(info["id"])
         known = {"id", "epoch", "big", "last", "me"}
-        chat.info.update({key: value for key, value in info.items() if key not in known})
+        _merge(chat.info, {key: value for key, value in info.items() if key not in known})
         chat.epoch = info.get("epoch", chat.epoch)
         chat.big = info.get("big", chat.big)
         chat.last_seq = max(chat.last_seq, info.get("last", {}).get("seq", 0))
         me = dict(info.get("me", {}))
         chat.read_seq = max(chat.read_seq, me.pop("read_seq", 0))
         chat.cleared_seq = max(chat.cleared_seq, me.pop("cleared_seq", 0))
-        chat.settings.update(me)
+        _merge(chat.settings, me)
         return chat
 
     def keep_only(self, chats: Iterable[str]) -> None:
@@ -213,3 +218,12 @@ class Model:
         if (chat := self.chats.get(update["chat"])) is not None:
             account = update["account"]
             chat.receipts[account] = max(chat.receipts.get(account, 0), update["read_seq"])
+
+
+def _merge(into: Json, fields: Json) -> None:
+    """Take over `fields`; null = gone."""
+    for name, value in fields.items():
+        if value is None:
+            into.pop(name, None)
+        else:
+            into[name] = value
