@@ -56,6 +56,8 @@ class Model:
         self.restricted_before: set[int] = set()
         self.big = False
         self.events: list[tuple[int, str]] = []
+        self.audiences: list[set[int]] = []
+        """Who hears of each event on `user:`: the members after it, while the chat is small."""
 
     def may_invite(self, actor: int) -> bool:
         # promoted admins here have no right to invite; former owners have all rights
@@ -67,17 +69,21 @@ class Model:
         back = number in self.restricted_before
         standing = Standing.RESTRICTED if back else Standing.MEMBER
         self.standing[number] = standing
-        self.events.append((number, standing.value))
+        self.note(number, standing.value)
         if not self.big and len(self.inside()) > SMALL:
+            self.note(-1, "big")
             self.big = True
-            self.events.append((-1, "big"))
 
     def put(self, number: int, standing: Standing) -> None:
         if standing is not Standing.ADMIN or self.standing[number] is not Standing.ADMIN:
             self.owned_before.discard(number)
         self.restricted_before.discard(number)
         self.standing[number] = standing
-        self.events.append((number, standing.value))
+        self.note(number, standing.value)
+
+    def note(self, number: int, what: str) -> None:
+        self.events.append((number, what))
+        self.audiences.append(set() if self.big else self.inside())
 
     def inside(self) -> set[int]:
         return {number for number, standing in self.standing.items() if standing in INSIDE}
@@ -189,6 +195,29 @@ class Group:
             assert count == (1 if number in model.inside() else 0)
         assert await world.count("outbox_c", "chat_id = $1", int(chat)) == 0
 
+    async def check_heard(self, world: World) -> None:
+        """Each member of a small chat heard each event once, in order; nobody else heard any."""
+        model, chat = self.model, self.chat
+        topic = await world.topic(f"chat:{chat}")
+        owner = next(n for n, one in model.standing.items() if one is Standing.OWNER)
+        last = await self.people[owner].call("update", chat=chat, title="نشانه")
+        model.note(owner, "title")
+        if model.big:
+            await topic.says(b"%d " % last["ev"])
+        heard = [
+            await person.heard_up_to(chat, 0 if model.big else last["ev"], inside=number in inside)
+            for inside in [model.inside()]
+            for number, person in enumerate(self.people)
+        ]
+        for number, updates in enumerate(heard):
+            evs = [update["ev"] for update in updates if "ev" in update]
+            expected = [ev for ev, who in enumerate(model.audiences, 1) if number in who]
+            assert evs == expected, number
+            facts = [update["t"] for update in updates if "aev" in update]
+            assert facts == ["chat.joined", "chat.left"] * (len(facts) // 2) + ["chat.joined"] * (
+                number in model.inside()
+            )
+
     async def events(self, world: World) -> list[tuple[int, str]]:
         numbers = {person.id: number for number, person in enumerate(self.people)}
         told: list[tuple[int, str]] = []
@@ -207,7 +236,7 @@ class Group:
 async def test_given_any_history_of_members_then_the_platform_agrees_with_the_model(
     world: World, steps: list[tuple[str, int, int]]
 ) -> None:
-    people = await world.people(PEOPLE)
+    people = [await world.person(str(number)) for number in range(PEOPLE)]
     chat = await people[0].creates()
     link = (await people[0].call("link_create", chat=chat))["link"]
     group = Group(people, chat, link)
@@ -216,6 +245,7 @@ async def test_given_any_history_of_members_then_the_platform_agrees_with_the_mo
         await group.step(*step)
 
     await group.check(world)
+    await group.check_heard(world)
 
 
 async def test_given_many_hands_at_once_then_numbers_are_dense_and_the_count_is_right(

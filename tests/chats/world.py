@@ -104,6 +104,14 @@ class Person:
                 if update["t"] == kind and fields.items() <= update.items():
                     return update
 
+    async def heard_up_to(self, chat: str, ev: int, *, inside: bool) -> list[Json]:
+        """All that came of this chat, once a member has heard of `ev`; 0: what came so far."""
+        updates: list[Json] = []
+        async with asyncio.timeout(WAIT_S):
+            while inside and ev and not any(update.get("ev") == ev for update in updates):
+                updates.append(await self.heard.get())
+        return [*(one for one in updates if one.get("chat") == chat), *self.heard_of(chat)]
+
     def heard_of(self, chat: str) -> list[Json]:
         """What has come so far of this chat and was not waited for."""
         updates = [self.heard.get_nowait() for _ in range(self.heard.qsize())]
