@@ -174,6 +174,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stale: Annotated[
         Positive[float], why("protocol default; no connect command in time: close 3502")
     ] = 15.0
+    expired_grace: Annotated[Positive[float], why("for a late refresh; then 3005, 2501")] = 25.0
 
     notsent_lowat: Annotated[
         int, why("on the listening socket; else the kernel hides ~3.9 MB a stalled client", ge=1)

@@ -33,6 +33,7 @@ from messenger.wire.codec import choose
 
 FREEZE_EVERY = 1_000  # new connections; a full pass over 15,000 unfrozen ones took 240 ms
 RETRY_AFTER_S = 2
+MEASURE_S = 1.0
 
 
 class Gateway:
@@ -156,6 +157,7 @@ class Gateway:
             tasks.create_task(self._dirty.run(), name="dirty")
             tasks.create_task(self.drain.run(), name="drain")
             tasks.create_task(self._watch_lag(), name="lag")
+            tasks.create_task(self._measure(), name="measure")
 
     async def _watch_lag(self) -> None:
         """Cut off who has lagged too long, and the longest laggers while the sum is too large."""
@@ -173,6 +175,16 @@ class Gateway:
                     break
                 total -= session.connection.buffered()
                 session.cut_off()
+
+    async def _measure(self) -> None:
+        """How late the loop turns, and what is listened to."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            await asyncio.sleep(MEASURE_S)
+            self.metrics.loop_lag_seconds.observe(max(0.0, loop.time() - began - MEASURE_S))
+            for source, count in self._hub.listened().items():
+                self.metrics.subscriptions.labels(source).set(count)
 
     def _check_origin(self, request: Request) -> None:
         origin = request.headers.get("Origin")

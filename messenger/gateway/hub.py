@@ -7,6 +7,7 @@ up. What comes over the bus is ours, so a payload that cannot be parsed is a bug
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -118,6 +119,13 @@ class Hub:
         if room is None:
             return  # the last session left while it was on its way
         self._dispatch(room, parse(room.source, payload))
+
+    def listened(self) -> Counter[str]:
+        """Subscriptions of this node by kind of topic."""
+        counts: Counter[str] = Counter({"user": 0, "eph": 0, "chat": 0, "stream": 0, "live": 0})
+        for room in self._rooms.values():
+            counts[room.source] += len(room.live) + len(room.catching)
+        return counts
 
     def check_all(self) -> None:
         """The bus was away: every positioned topic is compared with its top, soon."""

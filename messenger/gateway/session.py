@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from messenger.gateway.gateway import Gateway
 
 NATIVE_PING = b"\x89\x00"
-EXPIRED_GRACE_S = 25.0  # a client that refreshes late is not cut off for it
 RATE_WINDOW_S = 5.0
 SLOW_TIMEOUT_S = 1.0
 RESYNC = b'{"t":"resync"}'
@@ -245,24 +244,26 @@ class Session:
             self.ping_at = now + settings.ping
             self.pong_by = now + settings.pong
             self._ping()
-        if self.expires_at and now >= self.expires_at + EXPIRED_GRACE_S:
+        grace = settings.expired_grace
+        if self.expires_at and now >= self.expires_at + grace:
             self.close(CloseCode.EXPIRED)
             return
         for subscription in list(self.subscriptions.values()):
-            if subscription.expires_at and now >= subscription.expires_at + EXPIRED_GRACE_S:
+            if subscription.expires_at and now >= subscription.expires_at + grace:
                 self.end_subscription(subscription, UnsubscribeCode.EXPIRED)
         self.schedule()
 
     def schedule(self) -> None:
         """Set `due` to the earliest of what is to come."""
         due = self.ping_at
+        grace = self.gateway.settings.expired_grace
         if self.pong_by:
             due = min(due, self.pong_by)
         if self.expires_at:
-            due = min(due, self.expires_at + EXPIRED_GRACE_S)
+            due = min(due, self.expires_at + grace)
         for subscription in self.subscriptions.values():
             if subscription.expires_at:
-                due = min(due, subscription.expires_at + EXPIRED_GRACE_S)
+                due = min(due, subscription.expires_at + grace)
         self.due = due
         self.gateway.wheel.put(self)
 

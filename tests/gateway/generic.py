@@ -46,7 +46,7 @@ names = itertools.count(1)
 
 
 @asynccontextmanager
-async def generic_node(settings: Settings) -> AsyncIterator[Platform]:
+async def generic_node(settings: Settings, **changes: object) -> AsyncIterator[Platform]:
     client = msgspec.structs.replace(
         settings.client,
         token=msgspec.structs.replace(settings.client.token, hs256_secret=(KEY,)),
@@ -55,7 +55,12 @@ async def generic_node(settings: Settings) -> AsyncIterator[Platform]:
     )
     topics = TopicsSection(ns={**settings.topics.ns, **NS})
     async with running(
-        settings, client=client, topics=topics, api=ApiSection(key=API_KEY), api_key=API_KEY
+        settings,
+        client=client,
+        topics=topics,
+        api=ApiSection(key=API_KEY),
+        api_key=API_KEY,
+        **changes,
     ) as platform:
         yield platform
 

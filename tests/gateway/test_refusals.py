@@ -8,7 +8,7 @@ import pytest
 from messenger.sections import ClientSection, NamespaceOptions, TopicsSection
 from messenger.settings import Settings
 from messenger.tokens import SubscriptionTokens
-from tests.gateway.generic import SUB_KEY, a_topic, publish, token
+from tests.gateway.generic import SUB_KEY, a_topic, generic_node, publish, token
 from tests.support.line import joined, opened
 from tests.support.platform import Platform, running
 
@@ -182,3 +182,31 @@ async def test_given_the_insecure_profile_when_connecting_then_no_token_is_neede
         [push] = await line.hears()
         assert "offset" not in push["pub"]
         assert (await line.says(subscribe={"channel": "user:1"}))["error"]["code"] == 103
+
+
+async def test_given_no_refresh_in_time_when_tokens_expire_then_2501_and_3005(
+    settings: Settings,
+) -> None:
+    async with (
+        generic_node(settings, expired_grace=1.0) as node,
+        joined(node.ws_url, token(ttl_s=4)) as line,
+    ):
+        sub_token = SubscriptionTokens([SUB_KEY]).sign("u1", "$quiet:x", 2)
+        subscribed = await line.says(subscribe={"channel": "$quiet:x", "token": sub_token})
+        assert subscribed["subscribe"]["expires"] is True
+
+        [push] = await line.hears()
+        assert push["unsubscribe"] == {"code": 2501, "reason": "subscription expired"}
+        assert await line.close_code() == (3005, "connection expired")
+
+
+async def test_given_more_commands_than_allowed_when_they_come_then_3013(
+    settings: Settings,
+) -> None:
+    async with (
+        generic_node(settings, command_rate=2.0) as node,
+        joined(node.ws_url, token()) as line,
+    ):
+        await line.says_all([{"rpc": {"method": "system.echo"}}] * 9)
+        await line.socket.send(json.dumps({"id": 99, "rpc": {"method": "system.echo"}}))
+        assert (await line.close_code())[0] == 3013

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 Json = dict[str, Any]
-TIMEOUT_S = 5.0
+TIMEOUT_S = 10.0
 
 
 class Line:
