@@ -204,6 +204,7 @@ def _features(
             trunk.limits,
             trunk.cursors,
             trunk.indexer,
+            TextBounds(trunk.settings.message_chars, trunk.settings.message_bytes),
         ),
         messenger.sync.feature.create(
             database,

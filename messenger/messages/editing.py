@@ -22,7 +22,7 @@ from messenger.messages.protocol import (
     MessageHidden,
 )
 from messenger.messages.store import MessageStore
-from messenger.messages.texts import checked_text
+from messenger.messages.texts import TextBounds, checked_text
 from messenger.wire.codes import ErrorCode
 
 WINDOW_MS = 48 * 3_600_000
@@ -32,17 +32,23 @@ class Editing:
     """The rpcs `messages.edit` and `messages.delete`."""
 
     def __init__(
-        self, store: MessageStore, events: EventLog, delivery: Delivery, indexer: Indexer
+        self,
+        store: MessageStore,
+        events: EventLog,
+        delivery: Delivery,
+        indexer: Indexer,
+        bounds: TextBounds,
     ) -> None:
         self._store = store
         self._events = events
         self._delivery = delivery
         self._indexer = indexer
+        self._bounds = bounds
 
     async def edit(self, request: EditMessage, caller: Caller) -> Edited:
         """Own texts for 48 hours; forwards stay what they were."""
         chat = chat_of(request.chat)
-        text = checked_text(request.text, request.ents)
+        text = checked_text(request.text, request.ents, self._bounds)
         extra = extra_text(Extra(ents=request.ents or None))
         edited = await self._store.edit(chat, request.seq, caller.account, text, extra, WINDOW_MS)
         event = edited.event

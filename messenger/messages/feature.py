@@ -20,6 +20,7 @@ from messenger.messages.scheduled import Schedule
 from messenger.messages.searching import Searching
 from messenger.messages.sending import Sending
 from messenger.messages.store import MessageStore
+from messenger.messages.texts import TextBounds
 from messenger.messages.typing import TypingRelay
 
 
@@ -37,13 +38,14 @@ def create(
     limits: Limits,
     cursors: Cursors,
     indexer: Indexer,
+    bounds: TextBounds = TextBounds(),  # noqa: B008 - frozen
     gate: WriteGate | None = None,
 ) -> Feature:
     """`cursors.own_sends` and `indexer.written` are to be called with every committed batch."""
     store, aside = MessageStore(db), Aside()
     schedule = Schedule(db, chats, committer, aside)
-    sending = Sending(committer, schedule, gate)
-    editing = Editing(store, events, delivery, indexer)
+    sending = Sending(committer, schedule, bounds, gate)
+    editing = Editing(store, events, delivery, indexer, bounds)
     forwarding = Forwarding(store, chats, committer, limits, gate)
     reacting = Reacting(store, delivery)
     history = HistoryReader(store, chats, reacting.late)

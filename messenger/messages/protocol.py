@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from messenger.ids import WireId
 
 MAX_SEQ = 2**31 - 1
+MAX_FIELD = 65_536  # characters of a text that is looked at at all
 MAX_TEXT = 4_096
 MAX_TEXT_BYTES = 16_384
 PAGE_BYTES = 65_536 - 2_048
@@ -18,7 +19,7 @@ PAGE_BYTES = 65_536 - 2_048
 
 Seq = Annotated[int, Meta(ge=1, le=MAX_SEQ)]
 Time = Annotated[int, Meta(ge=0, le=2**53)]
-Text = Annotated[str, Meta(max_length=65_536)]
+Text = Annotated[str, Meta(max_length=MAX_FIELD)]
 Url = Annotated[str, Meta(max_length=2_048, pattern=r"^(https?://|mailto:|tel:)[^\x00-\x20]+$")]
 EntityKind = Literal[
     "bold", "italic", "underline", "strike", "spoiler", "quote", "code", "pre", "link", "mention",
@@ -31,8 +32,8 @@ class Entity(Struct, frozen=True, omit_defaults=True):
     """A stretch of the text: `n` characters (code points of the stored text) from `at`."""
 
     k: EntityKind
-    at: Annotated[int, Meta(ge=0, le=MAX_TEXT)]
-    n: Annotated[int, Meta(ge=1, le=MAX_TEXT)]
+    at: Annotated[int, Meta(ge=0, le=MAX_FIELD)]
+    n: Annotated[int, Meta(ge=1, le=MAX_FIELD)]
     url: Url | None = None
     account: WireId | None = None
     lang: Annotated[str, Meta(max_length=32, pattern=r"^[\w+#.-]+$")] | None = None

@@ -16,7 +16,7 @@ from messenger.log.statuses import send_digest
 from messenger.messages.objects import KIND_NAMES, Kind, chat_of, extra_text, id_of
 from messenger.messages.protocol import Extra, Message, MessageNew, SendMessage, Sent
 from messenger.messages.scheduled import Schedule
-from messenger.messages.texts import checked_text
+from messenger.messages.texts import TextBounds, checked_text
 from messenger.wire.codes import ErrorCode
 
 TEXT, SILENT = int(Kind.TEXT), int(MessageFlag.SILENT)  # plain numbers: 3 us a send
@@ -26,14 +26,19 @@ class Sending:
     """The rpc `messages.send`."""
 
     def __init__(
-        self, committer: Committer, schedule: Schedule, gate: WriteGate | None = None
+        self,
+        committer: Committer,
+        schedule: Schedule,
+        bounds: TextBounds,
+        gate: WriteGate | None = None,
     ) -> None:
         self._committer = committer
         self._schedule = schedule
+        self._bounds = bounds
         self._gate = gate
 
     def send(self, request: SendMessage, caller: Caller) -> Later:
-        send = check_send(request, caller)
+        send = check_send(request, caller, self._bounds)
         if self._gate is not None:
             self._gate.check(chat=send.chat, account=send.account)
         if request.schedule_at is not None:
@@ -43,13 +48,13 @@ class Sending:
         return later
 
 
-def check_send(request: SendMessage, caller: Caller) -> Send:
+def check_send(request: SendMessage, caller: Caller, bounds: TextBounds) -> Send:
     """The message as it would be written; Refused where it cannot be. No effect."""
     chat = chat_of(request.chat)
     random_id = id_of(request.random_id, "random_id")
     if request.media:
         raise Refused(ErrorCode.FEATURE_OFF, {"feature": "media"})
-    text = checked_text(request.text, request.ents)
+    text = checked_text(request.text, request.ents, bounds)
     extra = extra_text(Extra(ents=request.ents)) if request.ents else None
     return Send(
         chat=chat,

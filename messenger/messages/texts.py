@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import Struct
 
 from messenger.feature import Refused
 from messenger.messages.protocol import MAX_TEXT, MAX_TEXT_BYTES, Entity
@@ -12,7 +13,14 @@ from messenger.wire.codes import ErrorCode
 MAX_ENTITY_BYTES = 16_384  # of their JSON: one message always fits into a page
 
 
-def checked_text(text: str, ents: Sequence[Entity]) -> str:
+class TextBounds(Struct, frozen=True, gc=False):
+    """Settings `message_chars` and `message_bytes`; both hold after NFC."""
+
+    chars: int = MAX_TEXT
+    size: int = MAX_TEXT_BYTES
+
+
+def checked_text(text: str, ents: Sequence[Entity], bounds: TextBounds) -> str:
     """The text as it is stored (NFC); Refused where it or its entities cannot be."""
     if "\0" in text:  # PostgreSQL cannot store it
         raise Refused(ErrorCode.INVALID, {"field": "text", "why": "NUL"})
@@ -21,10 +29,10 @@ def checked_text(text: str, ents: Sequence[Entity]) -> str:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise Refused(ErrorCode.INVALID, {"field": "text", "why": "lone surrogate"}) from None
-    if len(text) > MAX_TEXT or _blank(text):
-        raise Refused(ErrorCode.EMPTY_OR_TOO_LONG, {"limit": MAX_TEXT})
-    if size > MAX_TEXT_BYTES:
-        raise Refused(ErrorCode.EMPTY_OR_TOO_LONG, {"limit": MAX_TEXT_BYTES})
+    if len(text) > bounds.chars or _blank(text):
+        raise Refused(ErrorCode.EMPTY_OR_TOO_LONG, {"limit": bounds.chars})
+    if size > bounds.size:
+        raise Refused(ErrorCode.EMPTY_OR_TOO_LONG, {"limit": bounds.size, "unit": "bytes"})
     check_entities(text, ents)
     return text
 

@@ -118,7 +118,10 @@ def _limits(
 def _slice(
     want: _Want, head: ChatHead, read_seq: int, events: Events, budget: int
 ) -> tuple[Slice | None, int]:
-    """The chat's part of the answer and its size; None where not even one event fits."""
+    """The chat's part of the answer and its size; None where not even one event fits.
+
+    A page of its own holds at least one event, so that no device asks for the same for ever.
+    """
     chat = str(want.chat)
     missing = want.ev < head.ev and not events
     if is_too_long(want, head) or missing:
@@ -126,7 +129,7 @@ def _slice(
         return Slice(chat=chat, epoch=head.epoch, too_long=True, head=now), ROOM
     size, taken = ROOM, 0
     for _, update in events:
-        if size + len(update) + 1 > budget:
+        if size + len(update) + 1 > budget and (taken or budget < PAGE_BYTES):
             break
         size += len(update) + 1
         taken += 1

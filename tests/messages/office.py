@@ -94,7 +94,7 @@ class Office:
         self.batches: list[list[Written]] = []
         self.committer = Committer(database, settings, self._on_batch, metrics)
         free = dict.fromkeys(LIMIT_RULES, LimitRule(burst=1e9, per_s=1e9))
-        limits = Limits(free, self.bus, metrics)
+        limits = self.limits = Limits(free, self.bus, metrics)
         self.messages = messenger.messages.feature.create(
             database, self.committer, self.chats, self.events, self.delivery, limits,
             self.cursors, self.indexer,

@@ -1,25 +1,34 @@
 """What becomes of the package's own tasks when the database or a question fails."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+import messenger.messages.feature
 from messenger.db.engine import Database, StoreDown
 from messenger.feature import Answer, Refused
-from messenger.ids import ChatId
+from messenger.ids import AccountId, ChatId
 from messenger.log.store import ChatStore
 from messenger.messages.aside import Aside
 from messenger.messages.cursors import COPY, CursorStore, Receipts, rows_of
 from messenger.messages.indexing import Indexer
-from messenger.messages.protocol import Cursor, Empty, MoveCursors, React
+from messenger.messages.protocol import (
+    Cursor,
+    Empty,
+    ForwardMessages,
+    MoveCursors,
+    React,
+    SendMessage,
+)
 from messenger.messages.reacting import Reacting
 from messenger.messages.reading import Cursors
 from messenger.messages.scheduled import Schedule
 from messenger.messages.store import MessageStore
 from messenger.wire.codes import ErrorCode
 from tests.conftest import Stores
-from tests.messages.office import Office
+from tests.messages.office import Office, an_office
 
 
 class Dam:
@@ -256,3 +265,95 @@ async def test_given_a_full_index_queue_when_more_comes_then_it_is_counted_as_dr
     assert indexer.dropped == 1
     indexer.deleted(ChatId(5), range(50_001))
     assert indexer.lag_ms == 0
+
+
+class Closed:
+    """A gate that lets nobody write."""
+
+    def check(self, *, chat: ChatId, account: AccountId) -> None:
+        raise Refused(ErrorCode.FORBIDDEN, {"right": "post", "why": "candidate"})
+
+
+async def test_given_a_gate_when_it_is_closed_then_nothing_is_sent_or_forwarded(
+    office: Office,
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    await mina.sends(chat)
+    create = messenger.messages.feature.create
+    closed = create(
+        office.database, office.committer, office.chats, office.events, office.delivery,
+        office.limits, office.cursors, office.indexer, gate=Closed(),
+    )  # fmt: skip
+    handlers = {rpc.method: rpc.handler for rpc in closed.rpcs}
+
+    send = SendMessage(chat=str(chat), random_id="9", text="salaam")
+    forward = ForwardMessages(source=str(chat), to=str(chat), seqs=(1,), random_ids=("9",))
+    with pytest.raises(Refused):
+        handlers["messages.send"](send, mina.caller)
+    with pytest.raises(Refused):
+        await handlers["messages.forward"](forward, mina.caller)  # type: ignore[misc]
+
+    assert await office.counts(chat) == (1, 1)
+
+
+async def test_given_a_full_committer_when_forwarded_or_due_then_each_is_refused_or_waits(
+    stores: Stores, office: Office
+) -> None:
+    async with an_office(stores, commit_queue=1) as small:
+        mina = await small.person()
+        chat = await small.chat([mina])
+        for _ in range(3):
+            await mina.sends(chat)
+        data = {"from": str(chat), "to": str(chat), "seqs": [1, 2, 3]}
+        sent = await mina.call("messages.forward", **data, random_ids=["91", "92", "93"])
+        schedule = Schedule(small.database, small.chats, small.committer, Aside())
+        due = int(time.time() * 1000) + 60_000
+        for _ in range(4):
+            await mina.sends(chat, schedule_at=due)
+        await small.rows("update scheduled set due = 1 where chat_id = $1 returning 1", chat)
+        left = "select 1 from scheduled where chat_id = $1"
+        while await small.rows(left, chat):
+            await schedule.fire()
+
+        codes = [one.get("error", {}).get("code") for one in sent["sent"]]
+        assert codes == [None, ErrorCode.OVERLOADED, ErrorCode.OVERLOADED]
+        assert await small.counts(chat) == (8, 8)
+
+
+async def test_given_an_embargo_when_anything_is_written_then_it_is_refused(
+    office: Office,
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    await mina.sends(chat)
+    await office.set_chat(chat, flags=2)
+    asked = {"chat": str(chat), "seq": 1}
+
+    for method, more in (
+        ("messages.edit", {"text": "new"}),
+        ("messages.react", {"emoji": "👍"}),
+    ):
+        with pytest.raises(Refused) as refused:
+            await mina.call(method, **asked, **more)
+        assert refused.value.details == {"right": "post", "why": "embargo"}
+    assert await office.counts(chat) == (1, 1)
+
+
+async def test_given_counts_that_may_not_be_told_yet_when_flushed_early_then_the_wait_is_named(
+    office: Office,
+) -> None:
+    mina, reza = await office.people(2)
+    chat = await office.chat([mina, reza])
+    await mina.sends(chat)
+    store = MessageStore(office.database)
+    for person in (mina, reza):
+        await store.react(chat, 1, person.account, "👍", 20, 60_000)
+
+    early = await store.flush_reactions(chat, 1, 60_000)
+    none = await store.flush_reactions(chat, 2, 60_000)
+
+    assert early is not None
+    assert early.event is None
+    assert 0 < early.wait_ms <= 60_000
+    assert none is None
