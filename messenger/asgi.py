@@ -46,6 +46,7 @@ from messenger.log.committer import Committer
 from messenger.messages.history import HistoryReader
 from messenger.messages.protocol import GetMessages
 from messenger.messages.store import MessageStore
+from messenger.messages.texts import TextBounds
 from messenger.metrics import CollectorPauses, Metrics
 from messenger.namespaces import Namespaces
 from messenger.rpc import Rpcs
