@@ -126,6 +126,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
     def tell(untold: Untold) -> None:
         delivery.repaired(untold)
         cursors.sent_before(untold.chat, untold.senders)
+        indexer.repaired(untold.chat)
 
     return Trunk(
         settings=settings,
