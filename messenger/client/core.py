@@ -68,7 +68,7 @@ class Core:
         self.connected = True
         self._check_at = now + CHECK_S
         if recovered and self._complete:
-            self._big_heads_at = now + self._spread(BIG_HEADS_SPREAD_S)
+            self._ask_big_heads()
             self._outbox.repeat()
         else:
             self._start()
@@ -141,7 +141,9 @@ class Core:
     def due(self) -> float | None:
         """When `tick` has something to do."""
         times = [line.due for line in (self._feed.account, *self._feed.chats.values())]
-        times += [self._start_at, self._big_heads_at, self._check_at, self.calls.due()]
+        times += [self._start_at, self._check_at, self.calls.due()]
+        if not self._feed.paused:
+            times.append(self._big_heads_at)
         return min((time for time in times if time is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -150,12 +152,10 @@ class Core:
             return
         if self._start_at is not None and now >= self._start_at:
             self._start()
-        if self._big_heads_at is not None and now >= self._big_heads_at:
-            self._big_heads_at = None
-            self._catchup.big_heads()
         if self._check_at is not None and now >= self._check_at:
             self._check(now)
         if not self._feed.paused:
+            self._fetch_big_heads(now)
             self._repair_overdue(now)
 
     # Inside
@@ -165,6 +165,16 @@ class Core:
         self.calls.clear()
         self._catchup.stop()
         self._catchup.start()
+
+    def _ask_big_heads(self) -> None:
+        """Soon: all members of a chat that becomes big ask at once."""
+        if self._big_heads_at is None:
+            self._big_heads_at = self._catchup.now + self._spread(BIG_HEADS_SPREAD_S)
+
+    def _fetch_big_heads(self, now: float) -> None:
+        if self._big_heads_at is not None and now >= self._big_heads_at:
+            self._big_heads_at = None
+            self._catchup.big_heads()
 
     def _check(self, now: float) -> None:
         """Now and then: is what we believe to know what the server knows?"""
@@ -190,6 +200,9 @@ class Core:
 
     def _fetch_joined(self) -> None:
         """A chat that was joined is fetched as a whole, from a head that is older than the call."""
+        if self._feed.grown:
+            self._feed.grown = False
+            self._ask_big_heads()
         joined, self._feed.joined = self._feed.joined, []
         for update in joined:
             line = self._feed.line(update["chat"])

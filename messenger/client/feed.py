@@ -22,6 +22,8 @@ class Feed:
         self.chats: dict[str, Line] = {}
         self.joined: list[Json] = []
         """`chat.joined` facts applied since last looked at: these chats must be fetched."""
+        self.grown = False
+        """A chat became big, or a big one was joined: nobody tells its heads here yet."""
 
     def receive(self, update: Json, now: float) -> None:
         """A fact, live from a topic."""
@@ -113,10 +115,12 @@ class Feed:
     def _apply(self, update: Json) -> None:
         if "aev" not in update:
             self._model.chat_fact(update)
+            self.grown |= update["t"] == "chat.big"
         else:
             self._model.account_fact(update)
             if update["t"] == "chat.left":
                 self.line(update["chat"]).leave()
             elif update["t"] == "chat.joined":
                 self.joined.append(update)
+                self.grown |= update.get("info", {}).get("big", False)
         self._applied(update)

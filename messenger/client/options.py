@@ -18,6 +18,8 @@ class Options(TypedDict, total=False):
     data: Json
     name: str
     reconnect: bool
+    patience_s: float
+    """How long a ping may be late before the link counts as dead."""
     spread: Callable[[float], float]
     """A random time up to its argument; by default none, as tests want it."""
     on_update: Callable[[Json], None]

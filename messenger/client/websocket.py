@@ -5,6 +5,7 @@ surfaces in every later wait.
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import deque
@@ -40,7 +41,7 @@ from messenger.wire.messages import (
     UnsubscribeRequest,
 )
 
-SILENT_S = 10.0  # after a ping that is due: the link is dead
+PATIENCE_S = 10.0
 FOREVER_S = 86_400.0
 RECENT_EVENTS = 10_000
 
@@ -65,6 +66,7 @@ class Client:
         self._get_token = options.get("get_token")
         self._data = options.get("data")
         self._reconnect = options.get("reconnect", True)
+        self._patience_s = options.get("patience_s", PATIENCE_S)
         self._spread = options.get("spread", at_once)
         self._connection: Connection | None = None
         self._waiting = Waiting()
@@ -157,7 +159,8 @@ class Client:
     ) -> Sending:
         """Queue a message that is repeated until it is answered; does not wait for that."""
         sending = self._core().send(chat, text, random_id, **more)
-        await self._flush()
+        with contextlib.suppress(Disconnected):  # it is queued: the next connection sends it
+            await self._flush()
         return sending
 
     async def send_raw(self, message: bytes) -> None:
@@ -212,6 +215,12 @@ class Client:
     # The reading task
 
     async def _run(self) -> None:
+        try:
+            await self._stay_connected()
+        finally:
+            self._waiting.changed()  # who waits must see that nothing more will come
+
+    async def _stay_connected(self) -> None:
         attempt = 0
         while True:
             await self._may_run.wait()
@@ -337,7 +346,7 @@ class Client:
 
     def _expect_ping(self, now: float) -> None:
         ping = self.session.ping if self.session is not None else 0
-        self._silent_at = now + ping + SILENT_S if ping else now + FOREVER_S
+        self._silent_at = now + ping + self._patience_s if ping else now + FOREVER_S
 
     def _expires_in(self, ttl: int | None, now: float) -> None:
         self._refresh_at = None if ttl is None else now + ttl * 0.8
