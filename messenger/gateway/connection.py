@@ -18,6 +18,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from messenger.gateway.inbound import BINARY, TEXT, cut
 from messenger.gateway.turn import IDLE, Turn
 from messenger.wire.codes import CloseCode
 
@@ -115,7 +116,9 @@ class GatewayProtocol(asyncio.Protocol):
         "_binary_message",
         "_excused",
         "_fragments",
+        "_rest",
         "_timer",
+        "_usual",
         "binary",
         "closing",
         "door",
@@ -144,6 +147,8 @@ class GatewayProtocol(asyncio.Protocol):
         self._fragments: list[bytes] | None = None
         self._binary_message = False
         self._excused = 0
+        self._rest = b""
+        self._usual = True
         self._timer: asyncio.TimerHandle | None = None
 
     # what the loop and uvicorn call
@@ -167,6 +172,26 @@ class GatewayProtocol(asyncio.Protocol):
         ws = self.ws
         if ws is None:
             return
+        if self._usual and self.handler is not None:
+            data = self._cut(data, ws)
+        if data:
+            self._parse(data, ws)
+
+    def _cut(self, data: bytes, ws: ServerProtocol) -> bytes:
+        """Handle the usual frames; returns what is for the library."""
+        if self._rest:
+            data = self._rest + data
+        found = cut(data, self.door.frame_bytes)
+        for first, payload in found.frames:
+            if first in (TEXT, BINARY):
+                self._on_message(payload, binary=first == BINARY)
+            else:
+                self._parse(payload, ws)
+        self._usual = found.usual
+        self._rest = data[found.used :] if found.usual else b""
+        return b"" if found.usual else data[found.used :]
+
+    def _parse(self, data: bytes, ws: ServerProtocol) -> None:
         ws.receive_data(data)
         for event in ws.events_received():
             if isinstance(event, Frame):
@@ -294,22 +319,22 @@ class GatewayProtocol(asyncio.Protocol):
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._binary_message = frame.opcode is Opcode.BINARY
             if frame.fin:
-                self._on_message(bytes(frame.data))
+                self._on_message(bytes(frame.data), binary=self._binary_message)
             else:
                 self._fragments = [bytes(frame.data)]
         elif frame.opcode is Opcode.CONT and self._fragments is not None:
             self._fragments.append(bytes(frame.data))
             if frame.fin:
                 message, self._fragments = b"".join(self._fragments), None
-                self._on_message(message)
+                self._on_message(message, binary=self._binary_message)
         elif frame.opcode is Opcode.PONG and self.handler is not None:
             self.handler.on_pong()
 
-    def _on_message(self, data: bytes) -> None:
+    def _on_message(self, data: bytes, *, binary: bool) -> None:
         handler = self.handler
         if handler is None or self.closing:
             return
-        if self._binary_message:
+        if binary:
             handler.on_binary(data)
         else:
             handler.on_text(data)
