@@ -19,6 +19,7 @@ from messenger.client import link as events
 from messenger.client.calls import Call
 from messenger.client.connection import Connection, connected
 from messenger.client.core import Core
+from messenger.client.deadlines import PATIENCE_S, Deadlines
 from messenger.client.errors import Json, RpcError
 from messenger.client.link import Link
 from messenger.client.model import Model
@@ -41,8 +42,6 @@ from messenger.wire.messages import (
     UnsubscribeRequest,
 )
 
-PATIENCE_S = 10.0
-FOREVER_S = 86_400.0
 RECENT_EVENTS = 10_000
 
 
@@ -66,7 +65,7 @@ class Client:
         self._get_token = options.get("get_token")
         self._data = options.get("data")
         self._reconnect = options.get("reconnect", True)
-        self._patience_s = options.get("patience_s", PATIENCE_S)
+        self._deadlines = Deadlines(options.get("patience_s", PATIENCE_S))
         self._spread = options.get("spread", at_once)
         self._connection: Connection | None = None
         self._waiting = Waiting()
@@ -75,8 +74,6 @@ class Client:
         self._may_run.set()
         self._refused: RpcError | None = None
         self._token_is_stale = False
-        self._refresh_at: float | None = None
-        self._silent_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -242,14 +239,15 @@ class Client:
         data = NOTHING if self._data is None else Raw(msgspec.json.encode(self._data))
         async with connected(self.url, binary=self.binary) as connection:
             self._connection = connection
-            self._silent_at = time.monotonic() + TIMEOUT_S
+            self._deadlines.opened(time.monotonic(), TIMEOUT_S)
             await connection.send(self.link.connect(self.token, data))
             await self._read(connection)
 
     async def _read(self, connection: Connection) -> NoReturn:
         while self._refused is None:
-            data = await connection.receive(self._wake_in())
-            if data is None and time.monotonic() >= self._silent_at:
+            due = self.core.due() if self.core is not None else None
+            data = await connection.receive(self._deadlines.next(due, time.monotonic()))
+            if data is None and time.monotonic() >= self._deadlines.silent_at:
                 raise Disconnected(None, "no ping")
             for event in self.link.receive(data) if data is not None else ():
                 self._handle(event)
@@ -258,20 +256,13 @@ class Client:
             self._waiting.changed()
         raise Disconnected(None, self._refused.message)
 
-    def _wake_in(self) -> float:
-        due = self.core.due() if self.core is not None else None
-        times = [time_ for time_ in (due, self._refresh_at, self._silent_at) if time_ is not None]
-        return max(0.0, min(times) - time.monotonic())
-
     async def _tick(self) -> None:
         now = time.monotonic()
         if self.core is not None:
             self.core.tick(now)
-        if self._refresh_at is not None and now >= self._refresh_at:
-            self._refresh_at = None
-            if self._get_token is not None:
-                self.token = await self._get_token()
-                await self._send(self.link.request(RefreshRequest(self.token))[1])
+        if self._deadlines.refresh_due(now) and self._get_token is not None:
+            self.token = await self._get_token()
+            await self._send(self.link.request(RefreshRequest(self.token))[1])
 
     def _handle(self, event: events.Event) -> None:
         self.recent.append(event)
@@ -281,7 +272,7 @@ class Client:
         elif isinstance(event, events.Answered):
             self._answered(event, now)
         elif isinstance(event, events.Pinged):
-            self._expect_ping(now)
+            self._deadlines.expect_ping(self.session.ping if self.session else 0, now)
         elif isinstance(event, events.Connected):
             self._connected(event.result, now)
         elif isinstance(event, events.ConnectFailed):
@@ -294,8 +285,8 @@ class Client:
 
     def _connected(self, result: ConnectResult, now: float) -> None:
         self.session = result
-        self._expect_ping(now)
-        self._expires_in(result.ttl if result.expires else None, now)
+        self._deadlines.expect_ping(result.ping, now)
+        self._deadlines.expires(result.ttl if result.expires else None, now)
         who: Json = msgspec.json.decode(result.data) if len(bytes(result.data)) else {}
         if "account" not in who:
             return
@@ -337,19 +328,12 @@ class Client:
 
     def _answered(self, event: events.Answered, now: float) -> None:
         if isinstance(event.answer, RefreshResult):
-            self._expires_in(event.answer.ttl if event.answer.expires else None, now)
+            self._deadlines.expires(event.answer.ttl if event.answer.expires else None, now)
         if (call := self._core_calls.pop(event.id, None)) is not None:
             if self.core is not None:
                 self.core.on_answer(call, _answer_of(event.answer), now)
             return
         self._waiting.settle(event.id, event.answer)
-
-    def _expect_ping(self, now: float) -> None:
-        ping = self.session.ping if self.session is not None else 0
-        self._silent_at = now + ping + self._patience_s if ping else now + FOREVER_S
-
-    def _expires_in(self, ttl: int | None, now: float) -> None:
-        self._refresh_at = None if ttl is None else now + ttl * 0.8
 
     async def _flush(self) -> None:
         """Send what the protocol and the core want sent."""
@@ -375,7 +359,6 @@ class Client:
             self.link.invalidate()
             self._token_is_stale = True
         self.session = self._connection = None
-        self._refresh_at = None
         self._core_calls.clear()
         if self.core is not None:
             self.core.on_disconnected()

@@ -9,7 +9,7 @@ from messenger.client.core import fnv1a
 from messenger.client.errors import Json
 
 ME, OTHER = "71", "72"
-HEADS, GET, SLICE, PAGE, KEPT, KEPT_FACTS, CHATS_A_CALL = 2, 100, 3, 5, 7, 6, 2
+HEADS, LIST, SLICE, PAGE, KEPT, KEPT_FACTS, CHATS_A_CALL = 2, 2, 3, 5, 7, 6, 2
 
 
 @dataclass
@@ -171,7 +171,10 @@ class PlainServer:
     def _chats_list(self, data: Json) -> Json:
         after = int(data.get("after", 0))
         rest = [chat for chat in self.mine() if int(chat.id) > after]
-        result: Json = {"chats": [self._info(chat) for chat in rest[:GET]], "aev": self.aev}
+        page = rest[:LIST]
+        result: Json = {"chats": [self._info(chat) for chat in page], "aev": self.aev}
+        if len(rest) > LIST:
+            result["next"] = page[-1].id
         return result
 
     def _info(self, chat: PlainChat) -> Json:
