@@ -66,7 +66,9 @@ class Platform:
 
     async def _start(self) -> None:
         config = self.home / "peyk.toml"
-        config.write_text(f"ops_port = {self.ops_port}\n{self._config}", encoding="utf-8")
+        # at the end nobody is left who would have to be sent away in slots
+        ours = f"ops_port = {self.ops_port}\ndrain_notice = 0.0\ndrain_rate = 0.0\n"
+        config.write_text(ours + self._config, encoding="utf-8")
         words = [sys.executable, "-m", "messenger", "serve", "--host", self.host]
         words += ["--port", str(self.port), "--home", str(self.home), "--config", str(config)]
         if self._processes is not None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from loadgen.bench import direct_durable, echo_rpc, fanout, idle_memory, login
 from loadgen.bench.driver import LoadError
 from loadgen.bench.row import Row
-from loadgen.bench.stage import Stage, staged
+from loadgen.bench.stage import Scale, Stage, staged
 from loadgen.machine import this_machine
 from loadgen.platform import PlatformError
 from messenger.client.errors import RpcError
@@ -84,7 +84,7 @@ async def _one(name: str, seed: int) -> Row:
     row = Row(name=name)
     complaints: list[str] = []
     try:
-        async with asyncio.timeout(LONGEST_S), staged(seed) as stage:
+        async with asyncio.timeout(LONGEST_S), staged(seed, Scale()) as stage:
             try:
                 row = await BENCHMARKS[name](stage)
             finally:

@@ -14,22 +14,29 @@ from loadgen.bench.marks import Order, SendFrame, mark_of, text_of
 from loadgen.bench.procstat import between
 from loadgen.bench.row import LATENESS_MS, Row, per_unit
 from loadgen.bench.samples import percentile_ms
-from loadgen.bench.stage import WARM_UP_S, Stage, account_id, seed_accounts, stored, window
+from loadgen.bench.stage import (
+    Stage,
+    account_id,
+    fresh_random_id,
+    seed_accounts,
+    stored,
+    window,
+)
 from messenger.client.http import call
 
-PAIRS = 100
 IN_FLIGHT = 16
 DRAIN_S = 10.0
-OPEN_S = 10.0
 AT_ONCE = 16
 
 
 class Pairs:
     """Senders (even tags) and recipients (odd tags), and what became of each message."""
 
-    def __init__(self, chats: list[str], first_random_id: int) -> None:
+    def __init__(self, chats: list[str], before: dict[str, int], first_random_id: int) -> None:
         self.frames = [SendFrame(chat) for chat in chats]
         self.chats = chats
+        self.before = before
+        """Messages that were in the chats already."""
         self.sessions: list[Session] = []
         self.sent = array("q", [0] * len(chats))
         self.acked = array("q", [0] * len(chats))
@@ -81,13 +88,15 @@ class Pairs:
 
 
 async def run(stage: Stage) -> Row:
-    await seed_accounts(stage, 2 * PAIRS)
-    chats = await open_directs(stage, PAIRS)
-    pairs = Pairs(chats, first_random_id=stage.seed << 32)
-    tokens = [stage.token(n) for n in range(2 * PAIRS)]
+    count = stage.scale.pairs
+    await seed_accounts(stage, 2 * count)
+    chats = await open_directs(stage, count)
+    before = {chat: len(texts) for chat, texts in (await stored(stage, chats)).items()}
+    pairs = Pairs(chats, before, fresh_random_id())
+    tokens = [stage.token(n) for n in range(2 * count)]
     await stage.driver.connect_all(tokens, pairs.heard)
     pairs.sessions = stage.driver.sessions
-    row = Row(name="direct_durable", more={"pairs": PAIRS, "in_flight": IN_FLIGHT})
+    row = Row(name="direct_durable", more={"pairs": count, "in_flight": IN_FLIGHT})
     await _closed(stage, pairs, row)
     await _open(stage, pairs, row)
     await _judge(stage, pairs, row)
@@ -115,7 +124,7 @@ async def open_directs(stage: Stage, pairs: int) -> list[str]:
 
 
 async def _closed(stage: Stage, pairs: Pairs, row: Row) -> None:
-    for pair in range(PAIRS):
+    for pair in range(len(pairs.chats)):
         for _ in range(IN_FLIGHT):
             pairs.send(pair, time.monotonic())
     units, cost = await window(stage, lambda: pairs.arrived)
@@ -131,17 +140,17 @@ async def _open(stage: Stage, pairs: Pairs, row: Row) -> None:
     rate = max(1.0, (row.rate_per_s or 0.0) / 2)
     late = array("d")
     before, arrived = stage.processes.read(), pairs.arrived
-    start = time.monotonic()
+    start, warm_up_s = time.monotonic(), stage.scale.warm_up_s
     fired = 0
-    while (elapsed := time.monotonic() - start) < OPEN_S + WARM_UP_S:
-        if elapsed >= WARM_UP_S and not late:
+    while (elapsed := time.monotonic() - start) < stage.scale.open_s + warm_up_s:
+        if elapsed >= warm_up_s and not late:
             pairs.waits = array("d")
             before, arrived = stage.processes.read(), pairs.arrived
         due = int(elapsed * rate)
         for number in range(fired, due):
             meant_at = start + number / rate
-            pairs.send(number % PAIRS, meant_at)
-            if elapsed >= WARM_UP_S:
+            pairs.send(number % len(pairs.chats), meant_at)
+            if elapsed >= warm_up_s:
                 late.append(time.monotonic() - meant_at)
         fired = due
         await asyncio.sleep(0.001)
@@ -170,9 +179,7 @@ async def _judge(stage: Stage, pairs: Pairs, row: Row) -> None:
     """Delivered, acked and stored must be the same messages."""
     if pairs.refused:
         raise LoadError(f"{pairs.refused} refused: {pairs.first_refusal[:200]!r}")
-    held: dict[str, list[str]] = {chat: [] for chat in pairs.chats}
-    for id, _seq, text in await stored(stage, map(int, pairs.chats)):
-        held[str(id)].append(text)
+    held = await stored(stage, pairs.chats, pairs.before)
     row.lost, row.duplicated = pairs.missing, pairs.order.duplicated
     row.reordered = pairs.order.reordered
     for pair, chat in enumerate(pairs.chats):

@@ -8,7 +8,6 @@ from loadgen.bench.row import Row, per_unit
 from loadgen.bench.samples import percentile_ms
 from loadgen.bench.stage import Stage, window
 
-SESSIONS = 200
 IN_FLIGHT = 16
 BODY = "x" * 100
 
@@ -49,7 +48,7 @@ class Echo:
 
 
 async def run(stage: Stage) -> Row:
-    row = Row(name="echo_rpc", more={"sessions": SESSIONS, "in_flight": IN_FLIGHT})
+    row = Row(name="echo_rpc", more={"sessions": stage.scale.echoes, "in_flight": IN_FLIGHT})
     row.cpu_us_w1 = await _measure(stage, row, 1)
     await _measure(stage, row, IN_FLIGHT)
     return row
@@ -57,8 +56,9 @@ async def run(stage: Stage) -> Row:
 
 async def _measure(stage: Stage, row: Row, in_flight: int) -> float:
     """CPU per echo; the row takes the last measurement's figures."""
-    echo = Echo(SESSIONS, in_flight)
-    await stage.driver.connect_all([stage.token(n) for n in range(SESSIONS)], echo.heard)
+    sessions = stage.scale.echoes
+    echo = Echo(sessions, in_flight)
+    await stage.driver.connect_all([stage.token(n) for n in range(sessions)], echo.heard)
     for session in stage.driver.sessions:
         echo.start(session)
     units, cost = await window(stage, lambda: echo.arrived)

@@ -8,27 +8,25 @@ from loadgen.bench.procstat import between
 from loadgen.bench.row import Row
 from loadgen.bench.stage import Stage
 
-STEPS = (5_000, 15_000)
 FILES_KEPT = 512
 WARM_UP = 200
-SETTLE_S = 15.0
 
 
 async def run(stage: Stage) -> Row:
     """RSS of the node before and after; the first sessions are made before, so that what a first
     session brings once (caches, code) is not counted."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    row = Row(name="idle_memory", more={"settle_s": SETTLE_S})
+    row = Row(name="idle_memory", more={"settle_s": stage.scale.settle_s})
     await stage.driver.connect_all([stage.token(n) for n in range(WARM_UP)], ignore)
     await asyncio.sleep(2.0)
     empty = stage.processes.rss()["gateway"]
-    steps = [step for step in STEPS if step + WARM_UP <= files - FILES_KEPT]
+    steps = [step for step in stage.scale.idle if step + WARM_UP <= files - FILES_KEPT]
     for step in steps:
         have = len(stage.driver.sessions)
         tokens = [stage.token(n) for n in range(have, WARM_UP + step)]
         await stage.driver.connect_all(tokens, ignore)
         before = stage.processes.read()
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(stage.scale.settle_s)
         cost = between(before, stage.processes.read())
         stage.driver.check_open()
         grown = stage.processes.rss()["gateway"] - empty
@@ -37,8 +35,8 @@ async def run(stage: Stage) -> Row:
         row.more[f"kib_at_{step}"] = row.kib_per_session
         row.more[f"gateway_cpu_share_at_{step}"] = round(cost.cpu_s["gateway"] / cost.seconds, 4)
         row.doubt(cost)
-    if len(steps) < len(STEPS):
-        row.more["not_measured"] = f"{STEPS[-1]} sessions: {files} open files are allowed"
+    if steps != list(stage.scale.idle):
+        row.more["not_measured"] = f"{stage.scale.idle[-1]} sessions: {files} open files allowed"
     row.lost = 0
     await stage.driver.close()
     return row

@@ -11,9 +11,8 @@ from loadgen.bench.row import Row
 from loadgen.bench.samples import percentile_ms
 from loadgen.bench.stage import Stage
 
-LOGINS = 5_000
 AT_ONCE = 50
-WARM_UP = 500
+WARM_UP_SHARE = 0.1
 
 
 def ignore(_session: Session, _data: bytes) -> None:
@@ -22,8 +21,10 @@ def ignore(_session: Session, _data: bytes) -> None:
 
 async def run(stage: Stage) -> Row:
     row = Row(name="login", more={"at_once": AT_ONCE})
-    await stage.driver.connect_all([stage.token(n) for n in range(WARM_UP)], ignore, AT_ONCE)
-    tokens = [stage.token(WARM_UP + n) for n in range(LOGINS)]  # signed before the clock starts
+    logins = stage.scale.logins
+    warm_up = int(logins * WARM_UP_SHARE)
+    await stage.driver.connect_all([stage.token(n) for n in range(warm_up)], ignore, AT_ONCE)
+    tokens = [stage.token(warm_up + n) for n in range(logins)]  # signed before the clock starts
     waits = array("d")
     before = stage.processes.read()
     await _log_in(stage, tokens, waits)

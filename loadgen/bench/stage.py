@@ -4,11 +4,12 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
-from sqlalchemy import insert, select
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -19,17 +20,31 @@ from messenger.accounts.tables import account
 from messenger.log.tables import account_head, message
 from messenger.tokens import ConnectionTokens
 
-WARM_UP_S = 2.0
-WINDOW_S = 6.0
-UNITS = 50_000
-SERVER_S = 2.0
-LONGEST_S = 40.0
-"""A window ends after 6 s with 50,000 units or 2 s of server CPU, and in any case after this."""
 FIRST_ACCOUNT = 2**52
 """Seeded accounts live where the platform never mints ids."""
 FIRST_DEVICE = 2**52 + 2**40
 HOT_LIMITS = ("msg.account", "msg.chat", "msg.stranger", "read", "sync", "history", "typing")
 RAISED = 1e9
+
+
+class Scale(Struct, frozen=True):
+    """How much work and how long; the defaults are those of the performance design."""
+
+    warm_up_s: float = 2.0
+    window_s: float = 6.0
+    units: int = 50_000
+    server_s: float = 2.0
+    longest_s: float = 40.0
+    """A window ends after 6 s with 50,000 units or 2 s of server CPU, in any case after this."""
+    open_s: float = 10.0
+    """Of an open loop, after its warm-up."""
+    echoes: int = 200
+    """Sessions of `echo_rpc`."""
+    pairs: int = 100
+    readers: int = 1_000
+    logins: int = 5_000
+    idle: tuple[int, ...] = (5_000, 15_000)
+    settle_s: float = 15.0
 
 
 class Stage(Struct):
@@ -41,6 +56,7 @@ class Stage(Struct):
     engine: AsyncEngine
     driver: Driver
     seed: int
+    scale: Scale
 
     def token(self, number: int, device: int = 0) -> str:
         """A product token of the seeded account `number`; `device` tells its devices apart."""
@@ -53,7 +69,7 @@ def account_id(number: int) -> int:
 
 
 @asynccontextmanager
-async def staged(seed: int) -> AsyncIterator[Stage]:
+async def staged(seed: int, scale: Scale) -> AsyncIterator[Stage]:
     """A platform of one node; the message limits are raised, not switched off."""
     key = secrets.token_urlsafe(48)
     async with Platform(config=_config(key), processes=1) as platform:
@@ -62,18 +78,18 @@ async def staged(seed: int) -> AsyncIterator[Stage]:
         engine = create_async_engine(f"postgresql+asyncpg://{rest}", poolclass=NullPool)
         driver = Driver(platform.host, platform.port)
         try:
-            yield Stage(
-                platform, ConnectionTokens([key]), Processes(platform.pid), engine, driver, seed
-            )
+            tokens, processes = ConnectionTokens([key]), Processes(platform.pid)
+            yield Stage(platform, tokens, processes, engine, driver, seed, scale)
         finally:
             await driver.close()
             await engine.dispose()
 
 
 def _config(key: str) -> str:
-    """Settings of the measured platform, said in every row's parameters by their names."""
+    """Limits are raised by their burst: a bucket that refills at once is full, thus dropped and
+    made anew with every message, which no real one is."""
     limits = "\n".join(
-        f'"{name}" = {{ burst = {RAISED:.0f}, per_s = {RAISED:.0f} }}'
+        f'"{name}" = {{ burst = {RAISED:.0f}, per_s = 1 }}'
         for name in (*HOT_LIMITS, "chat.create", "api.conn")
     )
     return f'token_keys = ["{key}"]\ncommand_rate = {RAISED:.0f}\n[limits]\n{limits}\n'
@@ -88,41 +104,47 @@ async def seed_accounts(stage: Stage, count: int) -> None:
         for n in range(count)
     ]  # fmt: skip
     heads = [{"account_id": account_id(n)} for n in range(count)]
-    async with stage.engine.begin() as connection:
-        known = await connection.scalar(
-            select(account.c.account_id).where(account.c.account_id == account_id(count - 1))
-        )
-        if known is None:
-            await connection.execute(account.delete().where(account.c.account_id >= FIRST_ACCOUNT))
-            await connection.execute(insert(account), rows)
-            await connection.execute(
-                account_head.delete().where(account_head.c.account_id >= FIRST_ACCOUNT)
-            )
-            await connection.execute(insert(account_head), heads)
+    async with stage.engine.begin() as connection:  # those of an earlier benchmark stay
+        await connection.execute(insert(account).on_conflict_do_nothing(), rows)
+        await connection.execute(insert(account_head).on_conflict_do_nothing(), heads)
 
 
-async def stored(stage: Stage, chats: Iterable[int]) -> list[tuple[int, int, str]]:
-    """(chat, seq, text) of every message of these chats, by chat and seq."""
+async def stored(
+    stage: Stage, chats: Iterable[str], above: Mapping[str, int] | None = None
+) -> dict[str, list[str]]:
+    """The texts of these chats in order of seq; `above`: of each, what was there before."""
+    held: dict[str, list[str]] = {chat: [] for chat in chats}
     columns = (message.c.chat_id, message.c.seq, message.c.body)
-    statement = select(*columns).where(message.c.chat_id.in_(list(chats)))
+    statement = select(*columns).where(message.c.chat_id.in_([int(chat) for chat in held]))
     async with stage.engine.connect() as connection:
         rows = await connection.execute(statement.order_by(message.c.chat_id, message.c.seq))
-        return [(row.chat_id, row.seq, row.body) for row in rows]
+        for row in rows:
+            chat = str(row.chat_id)
+            if row.seq > (above or {}).get(chat, 0):
+                held[chat].append(row.body)
+    return held
+
+
+def fresh_random_id() -> int:
+    """Where a run's random ids begin: above those of every earlier run on this machine."""
+    return time.time_ns()
 
 
 async def window(stage: Stage, units: Callable[[], int]) -> tuple[int, Cost]:
     """Warm up, then measure long enough; the units that arrived, and what they cost."""
-    await asyncio.sleep(WARM_UP_S)
+    scale = stage.scale
+    await asyncio.sleep(scale.warm_up_s)
     before, started = stage.processes.read(), units()
-    while True:
-        await asyncio.sleep(0.25)
-        stage.driver.check_open()
+
+    def enough() -> bool:
         seconds, done = time.monotonic() - before.at_s, units() - started
-        if seconds >= LONGEST_S:
-            break
-        if seconds >= WINDOW_S and done >= UNITS:
-            break
-        if seconds >= WINDOW_S and between(before, stage.processes.read()).server_s >= SERVER_S:
-            break
+        if seconds < scale.window_s:
+            return False
+        spent_s = between(before, stage.processes.read()).server_s
+        return seconds >= scale.longest_s or done >= scale.units or spent_s >= scale.server_s
+
+    while not enough():
+        await asyncio.sleep(min(0.25, scale.window_s))
+        stage.driver.check_open()
     after = stage.processes.read()
     return units() - started, between(before, after)

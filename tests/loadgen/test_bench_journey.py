@@ -1,0 +1,56 @@
+"""Each benchmark, small, on one real platform: it counts all and finds nothing lost."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from loadgen.bench.cli import BENCHMARKS
+from loadgen.bench.stage import Scale, Stage, staged
+
+TINY = Scale(
+    warm_up_s=0.1,
+    window_s=0.3,
+    units=1,
+    server_s=0.01,
+    longest_s=5.0,
+    open_s=0.5,
+    echoes=5,
+    pairs=4,
+    readers=230,  # more than 200: the big chat's path
+    logins=40,
+    idle=(60,),
+    settle_s=0.2,
+)
+
+FIGURES = {
+    "echo_rpc": {"rate_per_s", "cpu_us", "cpu_us_w1", "cpu_us_by", "p50_ms", "p99_ms"},
+    "direct_durable": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+    "fanout_1k": {"rate_per_s", "cpu_us", "cpu_us_w1", "cpu_us_by", "p50_ms", "p99_ms"},
+    "idle_memory": {"kib_per_session"},
+    "login": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+}
+"""What each measures; the other figures of its row stay null."""
+ALL = set().union(*FIGURES.values())
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+
+
+@pytest.fixture(scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    async with staged(7, TINY) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+async def test_given_a_small_scale_when_measured_then_all_is_counted_and_nothing_lost(
+    name: str, stage: Stage
+) -> None:
+    row = await BENCHMARKS[name](stage)
+
+    assert row.name == name
+    assert row.n > 0
+    assert row.seconds > 0
+    assert row.intact, row
+    assert {name for name in ALL if getattr(row, name) is not None} == FIGURES[name]
+    assert not stage.driver.sessions
+    assert stage.platform.complaints() == []
