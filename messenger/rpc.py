@@ -23,8 +23,7 @@ from messenger.metrics import Metrics
 from messenger.wire.codes import ErrorCode
 
 HANDLER_TIMEOUT_S = 10.0  # statements have 2 s; a handler makes a few of them
-RETRY_MS = 1_000
-REPLY_BYTES = 65_536  # lists end early; a reply beyond it is a bug of its handler
+LATER = {"retry_after_ms": 1_000}
 OFF = ("media.", "channels.", "calls.", "verification.", "accounts.push_token")
 
 log = logging.getLogger(__name__)
@@ -97,10 +96,8 @@ class Rpcs:
             if entry.waits:
                 return self._wait(entry, request, caller, reply, started)
             answer = entry.rpc.handler(request, caller)
-        except Refused as refused:
-            self._refuse(method, refused, reply)
-        except Exception as bug:  # noqa: BLE001 - the session outlives a bug in one handler
-            self._bug(method, bug, reply)
+        except Exception as error:  # noqa: BLE001 - the session outlives a bug in one handler
+            self._fail(method, error, reply)
         else:
             if isinstance(answer, Later):
                 answer.then(lambda settled: self._answer(entry, settled, reply, started))
@@ -131,14 +128,8 @@ class Rpcs:
                 answer = entry.rpc.handler(request, caller)
                 if inspect.isawaitable(answer):
                     answer = await answer
-        except Refused as refused:
-            self._refuse(method, refused, reply)
-        except TimeoutError:
-            self._refuse(method, Refused(ErrorCode.TIMEOUT, {"retry_after_ms": RETRY_MS}), reply)
-        except (StoreDown, BusDown):
-            self._refuse(method, Refused(ErrorCode.OVERLOADED, {"retry_after_ms": RETRY_MS}), reply)
-        except Exception as bug:  # noqa: BLE001 - the session outlives a bug in one handler
-            self._bug(method, bug, reply)
+        except Exception as error:  # noqa: BLE001 - the session outlives a bug in one handler
+            self._fail(method, error, reply)
         else:
             if isinstance(answer, Later):
                 answer.then(lambda settled: self._answer(entry, settled, reply, started))
@@ -154,15 +145,24 @@ class Rpcs:
         entry.observe(time.perf_counter() - started)
         reply(msgspec.json.encode(answer))
 
+    def _fail(self, method: str, error: Exception, reply: Reply) -> None:
+        """Refusals are business; a store that is away is a refusal; the rest are bugs."""
+        match error:
+            case Refused():
+                self._refuse(method, error, reply)
+            case TimeoutError():
+                self._refuse(method, Refused(ErrorCode.TIMEOUT, LATER), reply)
+            case StoreDown() | BusDown():
+                self._refuse(method, Refused(ErrorCode.OVERLOADED, LATER), reply)
+            case _:
+                self._metrics.rpc_bugs.labels(method).inc()
+                log.error("rpc failed", extra={"method": method}, exc_info=error)
+                reply(Refused(ErrorCode.INTERNAL))
+
     def _refuse(self, method: str, refused: Refused, reply: Reply) -> None:
         known = method if method in self._entries else "unknown"
         self._metrics.rpc_refused.labels(known, refused.code.name).inc()
         reply(refused)
-
-    def _bug(self, method: str, bug: Exception, reply: Reply) -> None:
-        self._metrics.rpc_bugs.labels(method).inc()
-        log.error("rpc failed", extra={"method": method}, exc_info=bug)
-        reply(Refused(ErrorCode.INTERNAL))
 
 
 def _decode(entry: _Entry, data: bytes) -> Struct:
