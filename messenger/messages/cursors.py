@@ -23,7 +23,7 @@ MOVE = Statement(
     key="account_id",
 )
 COPY = Statement(
-    "select chat_id, account_id, read_seq, delivered_seq, moved, member_ver"
+    "select chat_id, account_id, read_seq, delivered_seq, tell"
     " from move_receipts($1::bigint[], $2::bigint[], $3::int[], $4::int[])",
     key="chat_id",
 )
@@ -95,7 +95,7 @@ class Receipts:
             self._delivery.account_fact(move.account, msgspec.json.encode(update))
 
     async def copy(self, read: Mapping[Cursor, int]) -> None:
-        """What was read, into the chats' own rows; tells the others."""
+        """What was read, into the chats' own rows; tells those who wrote it."""
         if read:
             accounts, chats, seqs = _columns(read)
             await self._move(accounts, chats, seqs, [0] * len(seqs))
@@ -113,11 +113,12 @@ class Receipts:
         delivered: Sequence[int],
     ) -> frozenset[Cursor]:
         rows = await rows_of(self._db, COPY, chats, accounts, read, delivered)
-        for chat, account, read_seq, delivered_seq, moved, member_ver in rows:
-            if moved:
+        for chat, account, read_seq, delivered_seq, tell in rows:
+            if tell:
                 receipt = Receipt(str(chat), str(account), read_seq, delivered_seq)
                 update = msgspec.json.encode(receipt)
-                self._delivery.ephemeral_chat(chat, member_ver, update, account)
+                for sender in tell:
+                    self._delivery.ephemeral(sender, update)
         return frozenset((row[1], row[0]) for row in rows)
 
 

@@ -240,12 +240,12 @@ end $$
 """
 
 # The copies for ticks and `readers`, small chats only. One row per member asked for, moved or
-# not; no row: not a member.
+# not; no row: not a member. `tell`: the members whose messages got a tick by this move, and nobody
+# else: a group of 200 that reads a message would otherwise tell 200 members 200 times.
 MOVE_RECEIPTS = """
 create function move_receipts(p_chat bigint[], p_account bigint[], p_read int[],
   p_delivered int[])
-returns table(chat_id bigint, account_id bigint, read_seq int, delivered_seq int, moved boolean,
-  member_ver int)
+returns table(chat_id bigint, account_id bigint, read_seq int, delivered_seq int, tell bigint[])
 language plpgsql volatile set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
@@ -258,19 +258,26 @@ begin
     select t.c as chat_id, t.a as account_id, max(t.r) as r, max(greatest(t.d, t.r)) as d
     from unnest(p_chat, p_account, p_read, p_delivered) as t(c, a, r, d) group by 1, 2
   ), n as (
-    select b.chat_id, b.account_id, c.member_ver, c.flags & 1 <> 0 as big,
-      greatest(m.read_seq, least(b.r, c.last_seq)) as r,
-      greatest(m.delivered_seq, least(b.d, c.last_seq)) as d,
-      b.r > m.read_seq and c.last_seq > m.read_seq
-        or b.d > m.delivered_seq and c.last_seq > m.delivered_seq as further
+    select b.chat_id, b.account_id, c.flags & 1 <> 0 as big, m.read_seq as r0,
+      m.delivered_seq as d0, greatest(m.read_seq, least(b.r, c.last_seq)) as r,
+      greatest(m.delivered_seq, least(b.d, c.last_seq)) as d
     from b join membership m on m.chat_id = b.chat_id and m.account_id = b.account_id
            join chat c on c.chat_id = b.chat_id
     where m.role > 0 and c.flags & 4 = 0
   ), u as (
     update membership m set read_seq = n.r, delivered_seq = n.d from n
-    where n.further and not n.big and m.chat_id = n.chat_id and m.account_id = n.account_id
+    where (n.r > n.r0 or n.d > n.d0) and not n.big
+      and m.chat_id = n.chat_id and m.account_id = n.account_id
   )
-  select n.chat_id, n.account_id, n.r, n.d, n.further and not n.big, n.member_ver from n;
+  select n.chat_id, n.account_id, n.r, n.d,
+    case when (n.r > n.r0 or n.d > n.d0) and not n.big then array(
+      select distinct g.sender_id from message g
+      join membership w on w.chat_id = n.chat_id and w.account_id = g.sender_id and w.role > 0
+      where g.chat_id = n.chat_id and g.sender_id <> n.account_id and g.seq > n.d - 200
+        and g.seq > case when n.r > n.r0 then n.r0 else n.d0 end
+        and g.seq <= case when n.d > n.d0 then n.d else n.r end)
+    else '{}' end
+  from n;
 end $$
 """
 

@@ -130,6 +130,26 @@ async def test_given_a_message_when_it_arrived_then_its_sender_gets_the_second_t
     assert (receipt["read_seq"], receipt["delivered_seq"]) == (0, 1)
 
 
+async def test_given_a_group_when_one_reads_then_only_those_who_wrote_it_and_are_there_are_told(
+    office: Office,
+) -> None:
+    mina, reza, sara, gone, ali = await office.people(5)
+    chat = await office.chat([mina, reza, sara, gone, ali])
+    for person in (mina, gone, sara):
+        await person.sends(chat)
+    await ali.call("messages.read", cursors=cursors((chat, 2)))
+    await office.set_member(chat, gone, role=0)
+    await mina.hears("receipt", account=ali.id, read_seq=2)
+
+    await ali.call("messages.read", cursors=cursors((chat, 3)))
+
+    assert (await sara.hears("receipt", account=ali.id))["read_seq"] == 3
+    for person in (mina, reza, gone):
+        heard = [person.heard.get_nowait() for _ in range(person.heard.qsize())]
+        receipts = [one["read_seq"] for one in heard if one.get("account") == ali.id]
+        assert max(receipts, default=0) <= 2
+
+
 async def test_given_some_unknown_chats_when_read_then_the_known_ones_are_moved(
     office: Office,
 ) -> None:
