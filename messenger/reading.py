@@ -52,7 +52,8 @@ def gather(
             _take_variable(gathered, hints, variable, text)
     for name, value in overrides.items():
         if value is not None:
-            _take(gathered, hints, name, value, "command line", strict=False)
+            given = str(value) if isinstance(value, Path) else value
+            _take(gathered, hints, name, given, "command line", strict=False)
     return gathered
 
 

@@ -1,18 +1,49 @@
 """The command `peyk` as its user sees it: a clear line and the right exit code."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
+from messenger.cli import main
 from tests.conftest import Stores, discard
 
 pytestmark = pytest.mark.timeout(60)
+
+
+class Done(Struct, frozen=True):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Peyk = Callable[..., Done]
+
+
+@pytest.fixture
+def peyk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Peyk:
+    """Runs a command inside this process, with nothing but `environ` around it."""
+
+    def run(*words: str, **environ: str) -> Done:
+        with monkeypatch.context() as patch:
+            for name in list(os.environ):
+                patch.delenv(name)
+            for name, value in {"PATH": os.defpath, **environ}.items():
+                patch.setenv(name, value)
+            code = main(words)
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture
@@ -22,49 +53,70 @@ def own_home() -> Iterator[Path]:
     discard(folder)
 
 
-def peyk(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, with nothing but `environ` around it."""
-    return subprocess.run(  # noqa: S603 - our own program
+def program(*words: str, **environ: str) -> Done:
+    """Runs a command as its user does."""
+    done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "messenger", *words],
-        env={"PATH": "/usr/bin:/bin", **environ},
+        env={"PATH": os.defpath, **environ},
         capture_output=True,
         text=True,
         timeout=50,
         check=False,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def urls(stores: Stores) -> Mapping[str, str]:
     return {"DATABASE_URL": stores.database_url, "REDIS_URL": stores.redis_url}
 
 
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
+def refusal(done: Done) -> str:
     """The one line of a refusal to start."""
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
+    assert done.code == 2, done.err
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert len(lines) == 1, done.err
     assert lines[0].startswith("peyk: ")
     return lines[0].removeprefix("peyk: ")
 
 
 def test_given_no_command_when_asked_for_help_then_every_command_is_listed() -> None:
-    done = peyk("--help")
+    done = program("--help")
 
-    assert done.returncode == 0
+    assert done.code == 0
     for command in ("serve", "node", "migrate", "settings", "token", "demo", "bench"):
-        assert f"    {command} " in done.stdout
+        assert f"    {command} " in done.out
 
 
-def test_given_a_setting_when_listed_then_value_source_and_reason_show_and_secrets_do_not() -> None:
+def test_given_a_reader_who_has_enough_when_settings_are_listed_then_nobody_complains() -> None:
+    command = f"{sys.executable} -m messenger settings | head -1"
+
+    done = subprocess.run(  # noqa: S602 - our own program, in a pipe
+        command, shell=True, capture_output=True, text=True, timeout=50, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("database_url = none  [default]\n", "")
+
+
+def test_given_a_setting_when_listed_then_value_source_and_reason_show_and_secrets_do_not(
+    peyk: Peyk,
+) -> None:
     done = peyk("settings", PEYK_PORT="21000", PEYK_API_KEY="do not print this")
 
-    assert done.returncode == 0
-    assert "port = 21000  [environment PEYK_PORT]" in done.stdout
-    assert "below 32768" in done.stdout
-    assert "api_key = (hidden)" in done.stdout
-    assert "do not print this" not in done.stdout
-    assert "limits.msg.account.burst = 60" in done.stdout
+    assert done.code == 0
+    assert "port = 21000  [environment PEYK_PORT]" in done.out
+    assert "below 32768" in done.out
+    assert "api_key = (hidden)" in done.out
+    assert "api.key = (hidden)" in done.out
+    assert "do not print this" not in done.out
+    assert "limits.msg.account.burst = 60" in done.out
+
+
+def test_given_a_program_of_its_own_when_asked_for_help_then_that_program_answers() -> None:
+    done = program("demo", "--help")
+
+    assert (done.code, done.err) == (0, "")
+    assert "usage: peyk demo" in done.out
 
 
 @pytest.mark.parametrize(
@@ -85,9 +137,13 @@ def test_given_a_setting_when_listed_then_value_source_and_reason_show_and_secre
     ],
 )
 def test_given_a_bad_start_when_run_then_one_line_says_why_and_the_code_is_2(
-    tmp_path: Path, words: list[str], environ: dict[str, str], expected: str
+    peyk: Peyk, tmp_path: Path, words: list[str], environ: dict[str, str], expected: str
 ) -> None:
     assert expected in refusal(peyk(*words, **{"PEYK_HOME": str(tmp_path), **environ}))
+
+
+def test_given_a_bad_start_when_run_by_its_user_then_there_is_no_stack_trace() -> None:
+    assert refusal(program("serve", PEYK_NOPE="1")) == "PEYK_NOPE: unknown setting"
 
 
 def test_given_a_taken_port_when_served_then_one_line_names_it(tmp_path: Path) -> None:
@@ -96,7 +152,7 @@ def test_given_a_taken_port_when_served_then_one_line_names_it(tmp_path: Path) -
         stranger.listen(1)
         port = stranger.getsockname()[1]
 
-        line = refusal(peyk("serve", "--port", str(port), "--home", str(tmp_path)))
+        line = refusal(program("serve", "--port", str(port), "--home", str(tmp_path)))
 
     assert line == f"port: 127.0.0.1:{port} is taken"
 
@@ -107,7 +163,7 @@ def test_given_an_unknown_database_when_served_then_one_line_has_the_servers_rea
     unknown = stores.database_url.replace("/peyk?", "/unknown?")
 
     line = refusal(
-        peyk(
+        program(
             *("serve", "--home", str(tmp_path), "--port", "29871"),
             DATABASE_URL=unknown,
             REDIS_URL=stores.redis_url,
@@ -119,7 +175,7 @@ def test_given_an_unknown_database_when_served_then_one_line_has_the_servers_rea
 
 
 def test_given_a_phone_when_a_token_is_made_then_it_is_one_json_line(
-    stores: Stores, tmp_path: Path
+    peyk: Peyk, stores: Stores, tmp_path: Path
 ) -> None:
     phone = f"+98912{id(tmp_path) % 10**7:07d}"
     home = ("--home", str(tmp_path))
@@ -127,8 +183,8 @@ def test_given_a_phone_when_a_token_is_made_then_it_is_one_json_line(
     first = peyk("token", phone, "--name", "Mina", *home, **urls(stores))
     again = peyk("token", phone, *home, **urls(stores))
 
-    assert (first.returncode, again.returncode) == (0, 0), first.stderr
-    made, found = json.loads(first.stdout), json.loads(again.stdout)
+    assert (first.code, again.code) == (0, 0), first.err
+    made, found = json.loads(first.out), json.loads(again.out)
     assert set(made) == {"account_id", "device_id", "access_token", "refresh_token"}
     assert made["account_id"] == found["account_id"]
     assert made["device_id"] != found["device_id"]
@@ -138,18 +194,20 @@ def test_given_a_phone_when_a_token_is_made_then_it_is_one_json_line(
     ("phone", "expected"), [("12", "PHONE_INVALID"), ("+989120000000", "NAME_REQUIRED")]
 )
 def test_given_a_refused_phone_when_a_token_is_made_then_the_reason_is_one_line(
-    stores: Stores, tmp_path: Path, phone: str, expected: str
+    peyk: Peyk, stores: Stores, tmp_path: Path, phone: str, expected: str
 ) -> None:
     done = peyk("token", phone, "--home", str(tmp_path), **urls(stores))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.strip() == f"peyk: {expected}"
+    assert (done.code, done.out) == (1, "")
+    assert done.err.strip() == f"peyk: {expected}"
 
 
 @pytest.mark.slow
-def test_given_no_stores_when_migrated_then_embedded_ones_are_and_stay(own_home: Path) -> None:
+def test_given_no_stores_when_migrated_then_embedded_ones_are_and_stay(
+    peyk: Peyk, own_home: Path
+) -> None:
     done = peyk("migrate", "--home", str(own_home))
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("the database is at revision ")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("the database is at revision ")
     assert (own_home / "postgres" / "PG_VERSION").exists()

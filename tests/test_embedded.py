@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from messenger.embedded.binaries import EmbeddedError
 from messenger.embedded.postgres import PostgresServer
+from messenger.embedded.redis import RedisServer, kept_password
 from messenger.embedded.servers import Servers, embedded, locked
 from tests.conftest import discard
 
@@ -138,6 +139,32 @@ async def test_given_a_folder_of_something_else_when_started_then_it_is_not_touc
         await server.start()
 
     assert (server.data / "letters.txt").read_text(encoding="ascii") == "mine"
+
+
+async def test_given_damaged_data_when_started_then_one_line_has_the_servers_reason(
+    own_home: Path,
+) -> None:
+    async with embedded(own_home) as servers:
+        control = servers.postgres.data / "global" / "pg_control"
+    control.unlink()
+
+    with pytest.raises(EmbeddedError, match=r"PostgreSQL does not start: .*pg_control"):
+        async with embedded(own_home):
+            raise AssertionError("unreachable: the data are damaged")
+
+
+async def test_given_a_redis_nobody_watches_any_more_when_started_then_it_is_replaced(
+    own_home: Path,
+) -> None:
+    async with embedded(own_home) as servers:
+        orphan = servers.redis[0]
+        again = RedisServer(orphan.folder, kept_password(own_home))
+
+        await again.run()
+
+        assert await orphan.program.wait() == 0
+        assert (again.port, again.program.running) == (orphan.port, True)
+        await again.program.stop()
 
 
 async def test_given_a_taken_redis_port_when_started_then_another_is_chosen(

@@ -14,11 +14,13 @@ import asyncpg
 import pytest
 
 from messenger import state
+from messenger.embedded.servers import locked
+from messenger.home import ready_settings
 from messenger.preflight import StartRefusedError
 from messenger.processes import Program, alive
-from messenger.settings import load_settings
-from messenger.stores import migrated
-from messenger.supervisor import Node, answers, child_environ
+from messenger.settings import Settings, load_settings
+from messenger.stores import borrowed, migrated, opened
+from messenger.supervisor import Node, answers, child_environ, supervise
 from tests.conftest import Stores, discard
 from tests.support.ports import free_ports
 
@@ -84,24 +86,65 @@ async def serving(home: Path) -> AsyncIterator["subprocess.Popen[bytes]"]:
 async def test_given_a_platform_when_parts_are_killed_then_each_is_replaced_and_a_term_ends_all(
     own_home: Path,
 ) -> None:
-    async with serving(own_home) as process:
+    environ = {"PATH": os.defpath, "PEYK_DRAIN_NOTICE": "0"}
+    wishes = {"home": own_home, "port": free_ports(), "ops_port": free_ports(2), "processes": 2}
+    settings = ready_settings(None, {}, wishes)
+    said: list[str] = []
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervise(settings, environ, said.append))
+        await until(lambda: is_ready(own_home))
+        assert said == [f"peyk serves on http://127.0.0.1:{settings.port}"]
         before = pids(own_home)
         assert set(before) == {"postgres", "redis", "node-0", "node-1"}
 
-        for name in ("node-0", "redis", "postgres"):
+        killed = ("node-0", "redis", "postgres")
+        for name in killed:
             os.kill(before[name], signal.SIGKILL)
-        await until(
-            lambda: all(pids(own_home)[name] != before[name] for name in before if name != "node-1")
-        )
-        for one in platform(own_home).processes:
-            if one.ops_port is not None:
-                await until_ready(one.ops_port)
+        await until(lambda: all(pids(own_home)[name] != before[name] for name in killed))
+        for number in range(2):
+            await until_ready(settings.ops_port + number)
+        async with borrowed(settings) as lent:
+            assert lent.database_url == platform(own_home).database_url
 
         children = pids(own_home)
-        process.terminate()
-        assert await asyncio.to_thread(process.wait, 60) == 0
-        assert not [name for name, pid in children.items() if alive(pid)]
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert not [name for name, pid in children.items() if alive(pid)]
+    assert state.running(own_home) is None
+
+
+@pytest.mark.slow
+async def test_given_a_term_while_starting_when_supervised_then_it_ends_and_leaves_nothing(
+    own_home: Path,
+) -> None:
+    ports = {"port": free_ports(), "ops_port": free_ports(), "processes": 1}
+    settings = ready_settings(None, {}, {"home": own_home, **ports})
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervise(settings, {"PATH": os.defpath}, lambda _: None))
+        await until(lambda: (own_home / "lock").exists())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with locked(own_home):
         assert state.running(own_home) is None
+
+
+async def test_given_given_stores_when_opened_then_they_are_checked_and_not_started(
+    settings: Settings,
+) -> None:
+    async with opened(settings) as (ready, servers):
+        assert (ready, servers) == (settings, None)
+
+
+async def test_given_no_platform_when_a_command_borrows_then_it_starts_its_own(
+    own_home: Path,
+) -> None:
+    settings = ready_settings(None, {}, {"home": own_home})
+
+    async with borrowed(settings) as ready:
+        assert str(own_home / "run") in str(ready.database_url) or os.geteuid() == 0
+        assert not ready.embedded
 
 
 @pytest.mark.slow

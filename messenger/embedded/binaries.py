@@ -29,30 +29,30 @@ class Postgres(Struct, frozen=True):
     major: int
 
 
-def find_postgres() -> Postgres:
+def find_postgres(wheel: str = POSTGRES_WHEEL) -> Postgres:
     """The wheel's newest, else `postgres` and `initdb` of the machine."""
-    wheel = _wheel(POSTGRES_WHEEL)
-    if wheel is not None:
-        for install in sorted(wheel.glob("pginstall*"), key=_number, reverse=True):
+    folder = _wheel(wheel)
+    if folder is not None:
+        for install in sorted(folder.glob("pginstall*"), key=_number, reverse=True):
             if (install / "bin" / "postgres").exists():
-                programs = _reachable(install) if os.geteuid() == 0 else install
-                return Postgres(programs / "bin", _version(programs / "bin" / "postgres"))
+                place = reachable(install, temp_folder()) if os.geteuid() == 0 else install
+                return Postgres(place / "bin", _version(place / "bin" / "postgres"))
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_number_of_parent, reverse=True)
     on_path = shutil.which("postgres")
-    for folder in [Path(on_path).resolve().parent] if on_path else folders:
-        if (folder / "postgres").exists() and (folder / "initdb").exists():
-            major = _version(folder / "postgres")
+    for programs in [Path(on_path).resolve().parent] if on_path else folders:
+        if (programs / "postgres").exists() and (programs / "initdb").exists():
+            major = _version(programs / "postgres")
             if major >= OLDEST_POSTGRES:
-                return Postgres(folder, major)
+                return Postgres(programs, major)
     raise EmbeddedError(
         f"no PostgreSQL >= {OLDEST_POSTGRES} here: install peyk[embedded], or {GIVE_URLS}"
     )
 
 
-def find_redis() -> Path:
+def find_redis(wheel: str = REDIS_WHEEL) -> Path:
     """The wheel's `redis-server`, else the machine's."""
-    wheel = _wheel(REDIS_WHEEL)
-    candidates = [wheel / "bin" / "redis-server"] if wheel is not None else []
+    folder = _wheel(wheel)
+    candidates = [folder / "bin" / "redis-server"] if folder is not None else []
     if on_path := shutil.which("redis-server"):
         candidates.append(Path(on_path))
     for program in candidates:
@@ -90,35 +90,43 @@ def _wheel(name: str) -> Path | None:
     return Path(spec.submodule_search_locations[0])
 
 
-def _reachable(install: Path) -> Path:
-    """A copy that user `nobody` can read: our own environment may lie in a private folder.
+def reachable(install: Path, folder: Path) -> Path:
+    """A copy in `folder` that user `nobody` can read: ours may lie in a private place.
 
     The programs find their libraries by relative place, so both folders are copied side by side.
     """
     wheel = install.parent
-    copy = temp_folder() / f"peyk-postgres-{short_hash(f'{install}{install.stat().st_mtime_ns}')}"
+    copy = folder / f"peyk-postgres-{_number(install)}-{_wheel_version(wheel)}"
     place = copy / wheel.name / install.name
     if place.exists():
         own_folder(copy, 0o755)
         return place
-    draft = Path(tempfile.mkdtemp(prefix="peyk-postgres-", dir=temp_folder()))
+    draft = Path(tempfile.mkdtemp(prefix="peyk-postgres-", dir=folder))
     without = shutil.ignore_patterns("include", "man", "doc")
     shutil.copytree(install, draft / wheel.name / install.name, symlinks=True, ignore=without)
     libraries = wheel.with_name(f"{wheel.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, draft / libraries.name, symlinks=True)
-    for folder, _, files in os.walk(draft):
-        os.chmod(folder, 0o755)  # noqa: S103 - programs, for everyone to read
+    for inside, _, files in os.walk(draft):
+        os.chmod(inside, 0o755)  # noqa: S103 - programs, for everyone to read
         for name in files:
-            path = Path(folder, name)
+            path = Path(inside, name)
             if not path.is_symlink():
-                path.chmod(path.stat().st_mode | 0o444)
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
     try:
         draft.rename(copy)
     except OSError:  # another process was first; its copy is as good
         shutil.rmtree(draft)
         own_folder(copy, 0o755)
     return place
+
+
+def _wheel_version(wheel: Path) -> str:
+    """Of the wheel that was unpacked there; equal versions are equal programs."""
+    found = sorted(wheel.parent.glob(f"{wheel.name}-*.dist-info"))
+    name = found[-1].name if found else short_hash(str(wheel))
+    return name.removeprefix(f"{wheel.name}-").removesuffix(".dist-info")
 
 
 def _version(program: Path) -> int:

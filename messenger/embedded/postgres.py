@@ -76,7 +76,8 @@ class PostgresServer:
             await self.program.start()
             if await self._answers(started + READY_S):
                 return
-            if loop.time() - started > RESTART_S or self.program.running:
+            blocked = "still in use" in _tail(self._log)
+            if not blocked or self.program.running or loop.time() - started > RESTART_S:
                 await self.program.stop()
                 raise EmbeddedError(f"PostgreSQL does not start: {_last_line(self._log)}")
             await asyncio.sleep(0.2)
@@ -214,9 +215,14 @@ def _environ() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _last_line(log: Path) -> str:
+def _tail(log: Path) -> str:
+    """The last words of a server; empty before its first."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return log.read_text(encoding="utf-8", errors="replace")[-1_000:].strip()
     except OSError:
-        lines = []
+        return ""
+
+
+def _last_line(log: Path) -> str:
+    lines = _tail(log).splitlines()
     return f"{lines[-1] if lines else 'no reason given'} ({log})"
