@@ -22,9 +22,7 @@ async def test_given_one_bad_store_of_two_when_checked_then_its_line_comes_alone
 ) -> None:
     wrong = stores.database_url.replace("//peyk@", "//nobody_here@")
 
-    with pytest.raises(
-        StartRefusedError, match=r"^DATABASE_URL: role .nobody_here. does not"
-    ):
+    with pytest.raises(StartRefusedError, match=r"^DATABASE_URL: role .nobody_here. does not"):
         await check(wrong, stores.redis_url, "production")
 
 
