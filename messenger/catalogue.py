@@ -146,7 +146,7 @@ def _rpc_text(rpc: Rpc) -> str:
     if about:
         lines.append(f"{about}\n\n")
     lines.append(f"* request: {_struct_text(rpc.request)}\n")
-    result = _result_of(rpc.handler)
+    result = " or ".join(map(_struct_text, rpc.results)) or _result_of(rpc.handler)
     lines.append(f"* result: {result}\n")
     if rpc.access is not Access.DEVICE:
         lines.append(f"* who: {rpc.access.value}\n")
@@ -170,11 +170,15 @@ def _result_of(handler: Any) -> str:
     structs = [one for one in named if issubclass(one, Struct)]
     if structs:
         return " or ".join(map(_struct_text, structs))
-    return "after the commit; see the updates and the client rules"
+    raise AssertionError(f"{handler} does not say what it answers")
 
 
 def _struct_text(kind: type[Struct]) -> str:
-    info = shapes.type_info(kind)
+    try:
+        info = shapes.type_info(kind)
+    except TypeError:  # untagged alternatives: msgspec encodes them, and cannot describe them
+        names = (field.encode_name for field in msgspec.structs.fields(kind))
+        return "`{" + ", ".join(f"{name} json" for name in names) + "}`"
     if not isinstance(info, shapes.StructType) or not info.fields:
         return "`{}`"
     return "`{" + ", ".join(map(_field_text, info.fields)) + "}`"

@@ -99,6 +99,8 @@ class Rpc(Struct, frozen=True):
     limits: tuple[str, ...] = ()
     """Names of rules in `limits.py`; checked in order before the handler runs."""
     access: Access = Access.DEVICE
+    results: tuple[type[Struct], ...] = ()
+    """What a handler that returns `Later` will answer; for others its annotation says so."""
 
 
 class Background(Struct, frozen=True):

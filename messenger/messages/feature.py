@@ -48,20 +48,44 @@ def create(
     editing = Editing(store, events, delivery, indexer, bounds)
     forwarding = Forwarding(store, chats, committer, limits, gate)
     reacting = Reacting(store, delivery)
-    history = HistoryReader(store, chats, reacting.late)
+    history = HistoryReader(store, reacting.late)
     searching = Searching(db, store, indexer)
     typing = TypingRelay(store, delivery, aside)
     account, chat = "msg.account", "msg.chat"
     return Feature(
         "messages",
         rpcs=[
-            Rpc("messages.send", wire.SendMessage, sending.send, limits=(account, chat)),
+            Rpc(
+                "messages.send",
+                wire.SendMessage,
+                sending.send,
+                limits=(account, chat),
+                results=(wire.Sent, wire.WillSend),
+            ),
             Rpc("messages.edit", wire.EditMessage, editing.edit, limits=(account,)),
             Rpc("messages.delete", wire.DeleteMessages, editing.delete, limits=(account,)),
-            Rpc("messages.forward", wire.ForwardMessages, forwarding.forward, limits=(account,)),
+            Rpc(
+                "messages.forward",
+                wire.ForwardMessages,
+                forwarding.forward,
+                limits=(account,),
+                results=(wire.Forwarded,),
+            ),
             Rpc("messages.react", wire.React, reacting.react, limits=(account,)),
-            Rpc("messages.read", wire.MoveCursors, cursors.read, limits=("read",)),
-            Rpc("messages.delivered", wire.MoveCursors, cursors.delivered, limits=("read",)),
+            Rpc(
+                "messages.read",
+                wire.MoveCursors,
+                cursors.read,
+                limits=("read",),
+                results=(wire.Moved,),
+            ),
+            Rpc(
+                "messages.delivered",
+                wire.MoveCursors,
+                cursors.delivered,
+                limits=("read",),
+                results=(wire.Empty,),
+            ),
             Rpc("messages.readers", wire.AtMessage, history.readers, limits=("history",)),
             Rpc("messages.get", wire.GetMessages, history.get, limits=("history",)),
             Rpc("messages.history", wire.GetHistory, history.history, limits=("history",)),
