@@ -169,7 +169,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         trunk.limits,
         accounts,
         mint,
-        messages_of=_pinned(HistoryReader(MessageStore(database), trunk.chats, _counted_later)),
+        messages_of=_pinned(HistoryReader(MessageStore(database), _counted_later)),
     )
     return accounts, chats
 

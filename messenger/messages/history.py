@@ -11,7 +11,6 @@ from msgspec import Struct, json
 from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, ChatId
 from messenger.log.events import ChatFlag
-from messenger.log.store import ChatStore, MessageRow
 from messenger.messages.objects import (
     chat_of,
     counts_of,
@@ -20,6 +19,7 @@ from messenger.messages.objects import (
     within_page,
 )
 from messenger.messages.protocol import (
+    MAX_SEQ,
     PAGE_BYTES,
     AtMessage,
     GetHistory,
@@ -29,7 +29,7 @@ from messenger.messages.protocol import (
     Messages,
     Readers,
 )
-from messenger.messages.store import MessageStore, Standing, floor_of
+from messenger.messages.store import Found, MessageStore, Standing, floor_of
 from messenger.wire.codes import ErrorCode
 
 READERS_MAX = 200
@@ -42,18 +42,16 @@ class _Reader(Struct, frozen=True):
     chat: ChatId
     floor: int
     """Messages up to this one do not exist for them."""
+    hides: bool
     budget: int = PAGE_BYTES
 
 
 class HistoryReader:
     """The rpcs `messages.history`, `messages.get` and `messages.readers`."""
 
-    def __init__(
-        self, store: MessageStore, chats: ChatStore, late: Callable[[ChatId, int], None]
-    ) -> None:
+    def __init__(self, store: MessageStore, late: Callable[[ChatId, int], None]) -> None:
         """`late(chat, seq)`: counts were shown that nobody else was told of."""
         self._store = store
-        self._chats = chats
         self._late = late
 
     async def history(self, request: GetHistory, caller: Caller) -> History:
@@ -65,10 +63,9 @@ class HistoryReader:
         chat = chat_of(request.chat)
         standing = await self._store.member(chat, caller.account)
         view = await self._store.view(caller.account, chat)
-        gaps = await self._gaps(caller.account, chat, view.floor)
-        reader = _Reader(
-            caller.account, chat, floor_of(standing, view), PAGE_BYTES - len(json.encode(gaps))
-        )
+        gaps = merged(await self._store.gaps(chat, view.floor), view.hidden_unread)
+        budget = PAGE_BYTES - len(json.encode(gaps))
+        reader = _Reader(caller.account, chat, floor_of(standing, view), view.hides, budget)
         if request.around is not None:
             messages, more = await self._around(reader, request.around, request.limit)
         elif request.after is not None:
@@ -82,9 +79,8 @@ class HistoryReader:
         chat = chat_of(request.chat)
         standing = await self._store.member(chat, caller.account)
         view = await self._store.view(caller.account, chat)
-        reader = _Reader(caller.account, chat, floor_of(standing, view))
-        rows = await self._chats.messages(chat, set(request.seqs))
-        messages = await self._objects(reader, [row for row in rows if row.seq > reader.floor])
+        reader = _Reader(caller.account, chat, floor_of(standing, view), view.hides)
+        messages = await self._objects(reader, await self._store.these(chat, set(request.seqs)))
         if not messages:
             raise Refused(ErrorCode.NO_MESSAGE)
         fit = within_page(messages)
@@ -102,58 +98,62 @@ class HistoryReader:
         return Readers(wire_accounts(accounts))
 
     async def _sender(self, chat: ChatId, seq: int, standing: Standing) -> AccountId:
-        rows = await self._chats.messages(chat, [seq]) if seq <= standing.last_seq else []
-        if not rows:
+        found = await self._store.these(chat, [seq]) if seq <= standing.last_seq else []
+        if not found:
             raise Refused(ErrorCode.NO_MESSAGE)
-        return rows[0].sender
-
-    async def _gaps(self, account: AccountId, chat: ChatId, above: int) -> list[tuple[int, int]]:
-        hidden = await self._store.hidden_above(account, chat, above)
-        return merged(await self._store.gaps(chat, above), hidden)
+        return found[0].row.sender
 
     async def _before(
         self, reader: _Reader, before: int | None, limit: int
     ) -> tuple[list[Message], bool]:
         """The newest below `before`; cut at the old end."""
-        rows = await self._chats.history(reader.chat, before=before, limit=limit + 1)
-        rows = [row for row in rows if row.seq > reader.floor]
-        messages = await self._objects(reader, rows[-limit:])
-        fit = within_page(messages[::-1], reader.budget)
-        return messages[len(messages) - fit :], fit < len(rows)
+        top = before if before is not None else MAX_SEQ
+        found = _above(await self._store.before(reader.chat, top, limit + 1), reader.floor)
+        messages = await self._objects(reader, found[:limit])
+        fit = within_page(messages, reader.budget)
+        return messages[:fit][::-1], fit < len(found)
 
     async def _after(self, reader: _Reader, after: int, limit: int) -> tuple[list[Message], bool]:
         """The oldest above `after`; cut at the new end."""
-        after = max(after, reader.floor)
-        rows = await self._chats.history(reader.chat, after=after, limit=limit + 1)
-        messages = await self._objects(reader, rows[:limit])
+        found = await self._store.after(reader.chat, max(after, reader.floor), limit + 1)
+        messages = await self._objects(reader, found[:limit])
         fit = within_page(messages, reader.budget)
-        return messages[:fit], fit < len(rows)
+        return messages[:fit], fit < len(found)
 
     async def _around(self, reader: _Reader, around: int, limit: int) -> tuple[list[Message], bool]:
         """Half of the page up to the message, half after it; `more` speaks of both ways."""
         half = (limit + 1) // 2
-        below = await self._chats.history(reader.chat, before=around + 1, limit=half + 1)
-        below = [row for row in below if row.seq > reader.floor]
+        below = await self._store.before(reader.chat, min(around + 1, MAX_SEQ), half + 1)
+        below = _above(below, reader.floor)
         after = max(around, reader.floor)
-        above = await self._chats.history(reader.chat, after=after, limit=limit - half + 1)
-        old = (await self._objects(reader, below[-half:]))[::-1]
-        new = await self._objects(reader, above[: limit - half])
-        nearest = [message for pair in _zipped(old, new) for message in pair]
+        above = await self._store.after(reader.chat, after, limit - half + 1)
+        objects = await self._objects(reader, [*below[:half], *above[: limit - half]])
+        split = len(below[:half])
+        pairs = _zipped(objects[:split], objects[split:])
+        nearest = [message for pair in pairs for message in pair]
         fit = within_page(nearest, reader.budget)
         kept = sorted(nearest[:fit], key=lambda message: message.seq)
         return kept, len(kept) < len(below) + len(above)
 
-    async def _objects(self, reader: _Reader, rows: Sequence[MessageRow]) -> list[Message]:
+    async def _objects(self, reader: _Reader, found: Sequence[Found]) -> list[Message]:
+        """In the given order; what the reader may not see is left out."""
         chat = reader.chat
-        hidden = await self._store.hidden(reader.account, [(chat, row.seq) for row in rows])
-        stats = await self._store.reactions(chat, [row.seq for row in rows])
-        for seq, stat in stats.items():
-            if stat and "late" in stat:
-                self._late(chat, seq)
+        hidden: frozenset[tuple[ChatId, int]] = frozenset()
+        if reader.hides:
+            hidden = await self._store.hidden(
+                reader.account, [(chat, one.row.seq) for one in found]
+            )
+        for one in found:
+            if one.stat and "late" in one.stat:
+                self._late(chat, one.row.seq)
         return [
-            message_of(row, counts_of(stats.get(row.seq)), hidden=(chat, row.seq) in hidden)
-            for row in rows
+            message_of(one.row, counts_of(one.stat), hidden=(chat, one.row.seq) in hidden)
+            for one in _above(found, reader.floor)
         ]
+
+
+def _above(found: Sequence[Found], floor: int) -> list[Found]:
+    return [one for one in found if one.row.seq > floor]
 
 
 def _zipped(old: Sequence[Message], new: Sequence[Message]) -> list[list[Message]]:

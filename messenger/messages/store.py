@@ -37,23 +37,25 @@ FLUSH_REACTIONS = Statement(
     f"select {_EVENT}, counts from flush_reactions($1, $2, $3, $4)",  # noqa: S608 - constants
     key="chat_id",
 )
-REACTIONS = Statement(
-    "select seq, reactions from post_stat where chat_id = $1 and seq = any($2::int[])",
-    key="chat_id",
+_PAGE = (
+    "select m.seq, m.ev, m.sender_id, m.sent_at, m.kind, m.flags, m.edited_at, m.reply_seq,"
+    " m.media_id, m.body, m.extra, (select p.reactions from post_stat p where p.chat_id = $1"
+    " and p.seq = m.seq) from message m where m.chat_id = $1"
 )
+BEFORE = Statement(_PAGE + " and m.seq < $2 order by m.seq desc limit $3", key="chat_id")
+AFTER = Statement(_PAGE + " and m.seq > $2 order by m.seq limit $3", key="chat_id")
+THESE = Statement(_PAGE + " and m.seq = any($2::int[]) order by m.seq", key="chat_id")
 HIDE = Statement("select aev, seqs from hide_messages($1, $2, $3, $4, $5::int[])", key="account_id")
 VIEW = Statement(
-    "select read_seq, cleared_seq from member where account_id = $1 and chat_id = $2",
+    "select m.read_seq, m.cleared_seq, exists (select 1 from hidden h where h.account_id = $1"
+    " and h.chat_id = $2), array(select h.seq from hidden h where h.account_id = $1"
+    " and h.chat_id = $2 and h.seq > greatest(m.read_seq, m.cleared_seq)"
+    " order by h.seq desc limit $3) from member m where m.account_id = $1 and m.chat_id = $2",
     key="account_id",
 )
 HIDDEN = Statement(
     "select chat_id, seq from hidden where account_id = $1"
     " and (chat_id, seq) in (select * from unnest($2::bigint[], $3::int[]))",
-    key="account_id",
-)
-HIDDEN_ABOVE = Statement(
-    "select seq from hidden where account_id = $1 and chat_id = $2 and seq > $3"
-    " order by seq desc limit $4",
     key="account_id",
 )
 GAPS = Statement(
@@ -89,6 +91,10 @@ class View(Struct, frozen=True):
 
     read_seq: int = 0
     cleared_seq: int = 0
+    hides: bool = False
+    """It deleted some message for itself."""
+    hidden_unread: Sequence[int] = ()
+    """The newest such ones above its floor."""
 
     @property
     def floor(self) -> int:
@@ -100,6 +106,13 @@ def floor_of(standing: Standing, view: View) -> int:
     """Messages up to this one do not exist for the account: cleared, or from before it joined."""
     joined = standing.joined_seq if standing.flags & ChatFlag.NO_HISTORY else 0
     return max(joined, view.cleared_seq)
+
+
+class Found(Struct, frozen=True):
+    """A message and its reactions (`post_stat`)."""
+
+    row: MessageRow
+    stat: Any
 
 
 class EditedRow(Struct, frozen=True):
@@ -135,6 +148,10 @@ def refusal(status: int, detail: int | None, right: str) -> Refused:
             return Refused(ErrorCode.EDIT_WINDOW, {"until": detail})
         case _:
             return Refused(ErrorCode.NO_CHAT)
+
+
+def _found(row: Sequence[Any]) -> Found:
+    return Found(MessageRow(*row[:11]), row[11])
 
 
 class MessageStore:
@@ -206,10 +223,17 @@ class MessageStore:
             return Reacted(None, {}, wait_ms=row[1])
         return Reacted(Event(chat, *row[2:9]), row[9])
 
-    async def reactions(self, chat: ChatId, seqs: Collection[int]) -> dict[int, Any]:
-        """`post_stat.reactions` of those that have any."""
-        rows = await self._rows(REACTIONS, chat, list(seqs)) if seqs else []
-        return {row[0]: row[1] for row in rows}
+    async def before(self, chat: ChatId, seq: int, limit: int) -> list[Found]:
+        """The newest below `seq`, newest first; tombstones included."""
+        return [_found(row) for row in await self._rows(BEFORE, chat, seq, limit)]
+
+    async def after(self, chat: ChatId, seq: int, limit: int) -> list[Found]:
+        """The oldest above `seq`, oldest first."""
+        return [_found(row) for row in await self._rows(AFTER, chat, seq, limit)]
+
+    async def these(self, chat: ChatId, seqs: Collection[int]) -> list[Found]:
+        """Those that exist, in order."""
+        return [_found(row) for row in await self._rows(THESE, chat, list(seqs))]
 
     async def hide(self, account: AccountId, chat: ChatId, seqs: Collection[int]) -> Any:
         """(aev, seqs hidden by this call); Refused(NO_CHAT) where the account has no such chat."""
@@ -220,8 +244,8 @@ class MessageStore:
         return rows[0]
 
     async def view(self, account: AccountId, chat: ChatId) -> View:
-        """The account's own cursors."""
-        rows = await self._rows(VIEW, account, chat)
+        """The account's own cursors, and what it hid."""
+        rows = await self._rows(VIEW, account, chat, GAPS_MAX)
         return View(*rows[0]) if rows else View()
 
     async def hidden(
@@ -233,11 +257,6 @@ class MessageStore:
         chats, seqs = zip(*messages, strict=True)
         rows = await self._rows(HIDDEN, account, list(chats), list(seqs))
         return frozenset((row[0], row[1]) for row in rows)
-
-    async def hidden_above(self, account: AccountId, chat: ChatId, above: int) -> list[int]:
-        """The newest that the account deleted for itself above `above`."""
-        rows = await self._rows(HIDDEN_ABOVE, account, chat, above, GAPS_MAX)
-        return [row[0] for row in rows]
 
     async def gaps(self, chat: ChatId, above: int) -> list[tuple[int, int]]:
         """The newest ranges of deleted seqs that reach above `above`, newest first."""
