@@ -3,7 +3,10 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+import redis.asyncio
 
+from messenger.bus.keys import topic_key
+from messenger.settings import Settings
 from tests.conformance.sdk import Sdk
 from tests.support.platform import Platform, SignedIn
 
@@ -96,3 +99,35 @@ async def test_given_somebody_elses_topics_when_an_sdk_subscribes_then_it_is_ref
         await phone.subscribe(topic)
 
         assert (await phone.events.sees("unsubscribed", topic=topic))["code"] == 103
+
+
+async def test_given_an_invalidated_state_when_told_then_the_sdk_starts_anew_with_a_new_token(
+    sdk: Sdk, platform: Platform, mina: SignedIn, settings: Settings
+) -> None:
+    await sdk.open(platform.ws_url, mina.token, with_get_token=True)
+    await sdk.offer(mina.token)
+    await sdk.connect()
+    await sdk.events.sees("server_subscribed", topic=f"user:{mina.account}")
+
+    await order(settings, mina.account, "x close 0 3014")
+
+    assert (await sdk.events.sees("connecting", code=3014))["reason"] == "state invalidated"
+    await sdk.events.sees("token_asked")
+    again = await sdk.events.sees("server_subscribed", topic=f"user:{mina.account}")
+    assert (again["was_recovering"], again["recovered"]) == (True, False)
+
+
+async def test_given_a_ban_when_told_then_the_sdk_stays_away(
+    phone: Sdk, mina: SignedIn, settings: Settings
+) -> None:
+    await order(settings, mina.account, "x close 0 4500")
+
+    closed = await phone.events.sees("disconnected")
+    assert (closed["code"], closed["reason"]) == (4500, "account banned")
+
+
+async def order(settings: Settings, account: str, text: str) -> None:
+    """What another node says to all nodes with sessions of this account."""
+    assert settings.redis_url is not None
+    async with redis.asyncio.from_url(settings.redis_url) as bus:
+        assert await bus.execute_command("SPUBLISH", topic_key(f"eph:{account}"), text)
