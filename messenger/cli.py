@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from messenger.embedded.binaries import EmbeddedError
+from messenger.explained import listing
 from messenger.home import complete
 from messenger.logs import configure
 from messenger.preflight import StartRefusedError
 from messenger.processes import GaveUpError
 from messenger.reading import CONFIG, SettingsError, gather
-from messenger.reference import listing
 from messenger.settings import Settings, settings_of
 from messenger.stores import borrowed, migrated
 from messenger.supervisor import supervise
