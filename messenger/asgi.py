@@ -111,7 +111,7 @@ def _pinned(history: HistoryReader) -> MessagesOf:
             if refused.code is not ErrorCode.NO_MESSAGE:
                 raise
             return []
-        return [msgspec.Raw(msgspec.json.encode(one)) for one in found.messages]
+        return [msgspec.Raw(msgspec.json.encode(one)) for one in found.messages if not one.deleted]
 
     return messages_of
 

@@ -143,8 +143,9 @@ class Memberships:
         await self._outbox.settle(chat, [one.account for one in new])
         for outcome in outcomes:
             if outcome.status is Status.BIG:
-                self._outbox.tell(outcome.event, ChatBig(chat=str(chat), ev=outcome.event.ev))
+                # marked first: whoever is told asks for the heads of their big chats
                 await self._outbox.became_big(chat)
+                self._outbox.tell(outcome.event, ChatBig(chat=str(chat), ev=outcome.event.ev))
         return outcomes
 
     async def remove_member(self, request: RemoveMember, caller: Caller) -> Done:
