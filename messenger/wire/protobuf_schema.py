@@ -33,7 +33,7 @@ class Field(NamedTuple):
 
 TEXT, BLOB, FLAG = Kind.TEXT, Kind.BLOB, Kind.FLAG
 U32, U64, I32, I64 = Kind.U32, Kind.U64, Kind.I32, Kind.I64
-ONE, MANY, MAP = Kind.ONE, Kind.MANY, Kind.MAP
+ONE, MANY, MAP, TEXTS = Kind.ONE, Kind.MANY, Kind.MAP, Kind.TEXTS
 
 _CHANNEL: Final = (Field(1, "channel", TEXT),)
 _INFO: Final = (Field(1, "info", ONE, m.ClientInfo),)
@@ -92,7 +92,7 @@ SCHEMA: Final[dict[type[m.Message], tuple[Field, ...]]] = {
         Field(4, "data", BLOB),
         Field(5, "info", ONE, m.ClientInfo),
         Field(6, "offset", U64),
-        Field(7, "tags", Kind.TEXTS),
+        Field(7, "tags", TEXTS),
         Field(8, "delta", FLAG),
         Field(9, "time", I64),
         Field(10, "channel", TEXT),
@@ -120,7 +120,7 @@ SCHEMA: Final[dict[type[m.Message], tuple[Field, ...]]] = {
         Field(3, "subs", MAP, m.SubscribeRequest),
         Field(4, "name", TEXT),
         Field(5, "version", TEXT),
-        Field(6, "headers", Kind.TEXTS),
+        Field(6, "headers", TEXTS),
     ),
     m.ConnectResult: (
         *_EXPIRY,
@@ -192,8 +192,18 @@ SCHEMA: Final[dict[type[m.Message], tuple[Field, ...]]] = {
     m.SubRefreshResult: (Field(1, "expires", FLAG), Field(2, "ttl", U32)),
 }
 
-BY_NUMBER: Final = {
-    type_: {field.number: field for field in fields} for type_, fields in SCHEMA.items()
+VARINT, FIXED64, BLOCK, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are not in proto3
+_VARINTS: Final = {U32, U64, I32, I64, FLAG}
+
+
+def _key(field: Field) -> int:
+    """What stands in front of the field: its number and its wire type."""
+    return field.number << 3 | (VARINT if field.kind in _VARINTS else BLOCK)
+
+
+BY_KEY: Final = {
+    type_: {_key(field): (field.name, field.kind, field.of) for field in fields}
+    for type_, fields in SCHEMA.items()
 }
 REPLY_NUMBERS: Final = {
     field.of: field.number for field in SCHEMA[m.Reply] if field.of in m.RESULT_NAMES

@@ -11,19 +11,30 @@ from msgspec import Raw
 
 from messenger.wire.bad_frame import BadFrame
 from messenger.wire.messages import Message
-from messenger.wire.protobuf_schema import BY_NUMBER, SCHEMA, Field, Kind
+from messenger.wire.protobuf_schema import (
+    BLOB,
+    BLOCK,
+    BY_KEY,
+    FIXED32,
+    FIXED64,
+    FLAG,
+    I32,
+    MANY,
+    MAP,
+    ONE,
+    SCHEMA,
+    TEXT,
+    TEXTS,
+    U32,
+    U64,
+    VARINT,
+    Field,
+    Kind,
+)
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _ONE_BYTE: Final = tuple(bytes((n,)) for n in range(128))
 _MASK64: Final = 2**64 - 1
 _MAX_VARINT: Final = 10  # bytes
-_WIRE_TYPES: Final = {
-    Kind.U32: _VARINT,
-    Kind.U64: _VARINT,
-    Kind.I32: _VARINT,
-    Kind.I64: _VARINT,
-    Kind.FLAG: _VARINT,
-}
 
 
 def varint(number: int) -> bytes:
@@ -41,7 +52,7 @@ def varint(number: int) -> bytes:
 
 def block(number: int, body: bytes) -> bytes:
     """A field that carries its length: text, bytes or a message."""
-    return _ONE_BYTE[number << 3 | _BYTES] + varint(len(body)) + body
+    return _ONE_BYTE[number << 3 | BLOCK] + varint(len(body)) + body
 
 
 def whole(number: int, value: int) -> bytes:
@@ -68,20 +79,20 @@ def encode(message: Message) -> bytes:
 
 def _field(field: Field, value: Any) -> bytes:
     kind, number = field.kind, field.number
-    if kind is Kind.TEXT:
+    if kind is TEXT:
         return block(number, value.encode())
-    if kind is Kind.BLOB:
+    if kind is BLOB:
         return block(number, bytes(value))
-    if kind is Kind.ONE:
+    if kind is ONE:
         return block(number, encode(value))
-    if kind is Kind.MANY:
+    if kind is MANY:
         return b"".join(block(number, encode(item)) for item in value)
-    if kind is Kind.MAP:
+    if kind is MAP:
         return b"".join(
             block(number, block(1, key.encode()) + block(2, encode(item)))
             for key, item in value.items()
         )
-    if kind is Kind.TEXTS:
+    if kind is TEXTS:
         return texts(number, value)
     return whole(number, value)
 
@@ -103,84 +114,99 @@ def decode(of: type[Message], data: bytes, at: int, end: int) -> Any:
 
     A field given twice counts once, the last time; senders of this protocol never split one.
     """
-    known = BY_NUMBER[of]
+    known = BY_KEY[of]
     values: dict[str, Any] = {}
     while at < end:
-        key, at = read_varint(data, at, end)
-        wire_type = key & 7
-        field = known.get(key >> 3)
-        if field is None or _WIRE_TYPES.get(field.kind, _BYTES) != wire_type:
-            at = _skip(data, at, end, wire_type)
-        elif wire_type == _VARINT:
+        key = data[at]
+        if key < 128:  # nearly always: our fields are numbered up to 15
+            at += 1
+        else:
+            key, at = read_varint(data, at, end)
+        field = known.get(key)
+        if field is None:
+            at = _skip(data, at, end, key & 7)
+            continue
+        name, kind, part = field
+        if key & 7 == VARINT:
             number, at = read_varint(data, at, end)
-            values[field.name] = _number(field.kind, number)
+            values[name] = _number(kind, number)
         else:
             start, at = _span(data, at, end)
-            _store(values, field, data, start, at)
+            _store(values, name, kind, part, data, start, at)
     return of(**values)
 
 
 def _span(data: bytes, at: int, end: int) -> tuple[int, int]:
     """Start and end of the block at `at`."""
-    length, at = read_varint(data, at, end)
+    if at < end and data[at] < 128:
+        length = data[at]
+        at += 1
+    else:
+        length, at = read_varint(data, at, end)
     if length > end - at:
         raise BadFrame("block is longer than its message")
     return at, at + length
 
 
 def _skip(data: bytes, at: int, end: int, wire_type: int) -> int:
-    if wire_type == _VARINT:
+    if wire_type == VARINT:
         return read_varint(data, at, end)[1]
-    if wire_type == _BYTES:
+    if wire_type == BLOCK:
         return _span(data, at, end)[1]
-    size = {_FIXED64: 8, _FIXED32: 4}.get(wire_type)
+    size = {FIXED64: 8, FIXED32: 4}.get(wire_type)
     if size is None or size > end - at:  # groups (3, 4) are not in proto3
         raise BadFrame("unknown wire type, or a fixed field that is cut off")
     return at + size
 
 
 def _number(kind: Kind, number: int) -> int | bool:
-    if kind is Kind.FLAG:
+    if kind is FLAG:
         return number != 0
-    if kind is Kind.U32:
+    if kind is U32:
         return number & 0xFFFFFFFF
-    if kind is Kind.U64:
+    if kind is U64:
         if number >> 63:
             raise BadFrame("offset beyond 63 bits")  # the stores count in signed 64 bits
         return number
-    bits = 32 if kind is Kind.I32 else 64
+    bits = 32 if kind is I32 else 64
     number &= (1 << bits) - 1
     return number - (1 << bits) if number >> (bits - 1) else number
 
 
-def _store(values: dict[str, Any], field: Field, data: bytes, start: int, end: int) -> None:
-    kind, name = field.kind, field.name
-    if kind is Kind.TEXT:
+def _store(
+    values: dict[str, Any],
+    name: str,
+    kind: Kind,
+    of: type[Message],
+    data: bytes,
+    start: int,
+    end: int,
+) -> None:
+    if kind is TEXT:
         values[name] = _text(data, start, end)
-    elif kind is Kind.BLOB:
+    elif kind is BLOB:
         if end > start:  # an empty block is the same as none
             values[name] = Raw(data[start:end])
-    elif kind is Kind.ONE:
-        values[name] = decode(field.of, data, start, end)
-    elif kind is Kind.MANY:
-        values.setdefault(name, []).append(decode(field.of, data, start, end))
+    elif kind is ONE:
+        values[name] = decode(of, data, start, end)
+    elif kind is MANY:
+        values.setdefault(name, []).append(decode(of, data, start, end))
     else:
-        key, item = _entry(field, data, start, end)
+        key, item = _entry(None if kind is TEXTS else of, data, start, end)
         values.setdefault(name, {})[key] = item
 
 
-def _entry(field: Field, data: bytes, at: int, end: int) -> tuple[str, Any]:
-    """Key (field 1) and value (field 2) of a map's entry; either may be left out."""
-    is_text = field.kind is Kind.TEXTS
-    key, item = "", "" if is_text else field.of()
+def _entry(of: type[Message] | None, data: bytes, at: int, end: int) -> tuple[str, Any]:
+    """Key (field 1) and value (field 2; None = text) of a map's entry; either may be left out."""
+    key, item = "", of() if of is not None else ""
     while at < end:
         tag, at = read_varint(data, at, end)
-        if tag == 1 << 3 | _BYTES:
+        if tag == 1 << 3 | BLOCK:
             start, at = _span(data, at, end)
             key = _text(data, start, at)
-        elif tag == 2 << 3 | _BYTES:
+        elif tag == 2 << 3 | BLOCK:
             start, at = _span(data, at, end)
-            item = _text(data, start, at) if is_text else decode(field.of, data, start, at)
+            item = decode(of, data, start, at) if of is not None else _text(data, start, at)
         else:
             at = _skip(data, at, end, tag & 7)
     return key, item
