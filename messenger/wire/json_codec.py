@@ -88,6 +88,12 @@ def publication(
     tags: Mapping[str, str] | None = None,
 ) -> bytes:
     """A publication on `topic`; `data` is JSON and is spliced in as it is."""
+    if offset and info is None and not tags:  # every update on `user:`: once per recipient
+        return b'{"push":{"channel":%b,"pub":{"data":%b,"offset":%d}}}' % (
+            _encode(topic),
+            data,
+            offset,
+        )
     return b'{"push":{"channel":%b,"pub":{"data":%b%b}}}' % (
         _encode(topic),
         data,

@@ -16,7 +16,7 @@ def received(data: bytes) -> list[tuple[Opcode, bytes, bool]]:
     return [(event.opcode, event.data, event.fin) for event in protocol.events_received()]
 
 
-@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 1_023, 1_024, 65_535, 65_536, 70_000])
 @pytest.mark.parametrize("binary", [False, True])
 def test_given_a_payload_of_any_length_when_framed_then_a_client_reads_it(
     length: int, *, binary: bool
