@@ -106,6 +106,17 @@ class Crowd:
         self.board.begin("the last answers come")
         await self._until_settled()
 
+    async def look_at_all(self) -> None:
+        """Bring the large chat on every screen: what was only marked as changed is fetched."""
+        square = self.population.square
+        if square is None:
+            return
+        members = [
+            self.devices[d] for m in square.members for d in self.population.people[m].devices
+        ]
+        chat = self.chats[square.index]
+        await gather(members, lambda device: device.look(chat))
+
     async def rest(self, heads: dict[str, dict[str, int]]) -> None:
         """Wait until every device is at the heads; what is missing after that is lost."""
 
@@ -182,6 +193,10 @@ class Crowd:
             await device.read(chat)
         elif step.act is Act.TYPING:
             await device.type(chat)
+        elif step.act is Act.OPEN:
+            await device.look(chat)
+        elif step.act is Act.SHUT:
+            await device.look_away(chat)
         elif device.online:
             await self._lose(device, step)
 

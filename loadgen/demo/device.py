@@ -6,6 +6,7 @@ client's. What is noted is what came out of the rules, so a fault of theirs show
 
 import asyncio
 import time
+from collections import Counter
 
 from loadgen.demo.board import Board
 from loadgen.demo.ledger import Applied, Change, Ledger, Message, Opened, Outcome, Via
@@ -20,6 +21,8 @@ from messenger.client.websocket import Client
 INSIST_S = 30.0
 """How long an edit, a deletion or a cursor is repeated over cut sockets."""
 CONNECT_TRIES = 3
+HINTS = ("chat.dirty",)
+"""Updates that tell of an event without being it."""
 
 
 class Clock:
@@ -50,7 +53,8 @@ class Device:
         self._watching = False
         self._fresh: list[tuple[float, Json]] = []
         """Updates applied since the last event: the event that follows says how they came."""
-        self._replaying = 0
+        self._replaying: Counter[str] = Counter()
+        """Publications still to come from a recovery, by topic."""
         self._settled: dict[int, asyncio.Event] = {}
 
     @property
@@ -146,6 +150,28 @@ class Device:
             return
         self._board.answered["typing"] += 1
 
+    async def look(self, chat: str) -> None:
+        """Have a chat on screen; only a big one has a topic of its own for that."""
+        topic = f"chat:{chat}"
+        if not self.client.state.chats[chat].big or topic in self.client.link.wanted:
+            return
+        self._board.asked["open"] += 1
+        try:
+            await self.client.subscribe(topic)
+        except (Disconnected, TimeoutError):
+            return  # the client wants the topic; it subscribes when it is back
+        self._board.answered["open"] += 1
+
+    async def look_away(self, chat: str) -> None:
+        if f"chat:{chat}" not in self.client.link.wanted:
+            return
+        self._board.asked["shut"] += 1
+        try:
+            await self.client.unsubscribe(f"chat:{chat}")
+        except (Disconnected, TimeoutError):
+            return  # nothing is subscribed without a socket
+        self._board.answered["shut"] += 1
+
     async def lose_socket(self, away_s: float) -> tuple[float, float]:
         """Be cut off as a phone in a tunnel; returns (cut, back) in run time."""
         cut_s = self._clock.now()
@@ -208,23 +234,23 @@ class Device:
                 self._board.acks.append(now - message.intended_s)
 
     def _updated(self, update: Json) -> None:
-        if self._watching and "ev" in update and "chat" in update:
+        fact = "ev" in update and "chat" in update and update["t"] not in HINTS
+        if self._watching and fact:
             self._fresh.append((self._clock.now(), update))
 
     def _happened(self, event: link.Event) -> None:
         if isinstance(event, link.Subscribed):
-            if event.result.was_recovering and event.topic.startswith("user:"):
-                self._board.resumed += event.result.recovered
-                self._replaying = len(event.result.publications)
+            if event.result.was_recovering:
+                self._board.resumed += event.topic.startswith("user:") and event.result.recovered
+                self._replaying[event.topic] = len(event.result.publications)
             return
-        personal = isinstance(event, link.Published) and event.topic.startswith("user:")
-        replayed = personal and self._replaying > 0
-        if self._fresh:
-            for at_s, update in self._fresh:
-                self._take(at_s, update, _via(event, update, self.account, replayed=replayed))
-            self._fresh.clear()
+        topic = event.topic if isinstance(event, link.Published) else ""
+        replayed = self._replaying[topic] > 0
+        for at_s, update in self._fresh:
+            self._take(at_s, update, _via(event, update, self.account, replayed=replayed))
+        self._fresh.clear()
         if replayed:
-            self._replaying -= 1
+            self._replaying[topic] -= 1
 
     def _take(self, at_s: float, update: Json, via: Via) -> None:
         message = update.get("m", {})

@@ -17,6 +17,10 @@ SENDS_PER_PERSON_S = 0.7
 CONVERSATION = 6.0
 """Mean messages of a conversation, geometric."""
 GROUP_SHARE = 0.35
+SQUARE_SHARE = 0.04
+"""Of the conversations: in the square, where hundreds of devices may listen."""
+OPEN_SHARE = 0.5
+"""Of the square's devices: how many have it on screen at some time."""
 GAP_S = 1.1
 GAP_SIGMA = 0.7
 EDIT, DELETE, READ, TYPING, REPLY = 0.06, 0.04, 0.45, 0.30, 0.12
@@ -35,6 +39,9 @@ class Act(StrEnum):
     DELETE = "delete"
     READ = "read"
     TYPING = "typing"
+    OPEN = "open"
+    """Bring the large chat on screen: its events come live from now on."""
+    SHUT = "shut"
     CUT = "cut"
 
 
@@ -114,6 +121,7 @@ def plan_demo(population: Population, seconds: float) -> Plan:
         raise ValueError(f"a demo lasts 1 to 3,600 s, not {seconds:g}")
     draw = random.Random(f"plan/{population.seed}/{seconds:g}")
     drafts = _talk(draw, population, seconds)
+    drafts += _looks(draw, population, seconds)
     drafts += _cuts(draw, population, seconds)
     kept = _allowed(population, sorted(drafts, key=lambda draft: draft.at_s))
     for event, draft in enumerate(kept, start=1):
@@ -127,10 +135,18 @@ def _talk(draw: random.Random, population: Population, seconds: float) -> list[_
     rate = len(population.people) * SENDS_PER_PERSON_S / CONVERSATION
     at_s = draw.expovariate(rate)
     while at_s < seconds:
-        rooms = population.groups if draw.random() < GROUP_SHARE else population.directs
-        _converse(draw, population, rooms[draw.randrange(len(rooms))], at_s, seconds, drafts)
+        place = _somewhere(draw, population)
+        _converse(draw, population, place, at_s, seconds, drafts)
         at_s += draw.expovariate(rate)
     return drafts
+
+
+def _somewhere(draw: random.Random, population: Population) -> Place:
+    choice = draw.random()
+    if population.square is not None and choice > 1.0 - SQUARE_SHARE:
+        return population.square
+    rooms = population.groups if choice < GROUP_SHARE else population.directs
+    return rooms[draw.randrange(len(rooms))]
 
 
 def _converse(
@@ -177,6 +193,21 @@ def _afterwards(
         device = draw.choice(population.people[reader].devices)
         drafts.append(_Draft(said.at_s + draw.uniform(0.2, 2.5), device, Act.READ, place.index))
     return [draft for draft in drafts if draft.at_s < seconds]
+
+
+def _looks(draw: random.Random, population: Population, seconds: float) -> list[_Draft]:
+    """Who looks at the square, from when to when; some stay until the end."""
+    drafts: list[_Draft] = []
+    square = population.square
+    for member in square.members if square is not None else ():
+        for device in population.people[member].devices:
+            if square is None or draw.random() > OPEN_SHARE:
+                continue
+            opened, shut = draw.uniform(0.0, seconds * 0.7), draw.uniform(0.0, seconds * 2)
+            drafts.append(_Draft(opened, device, Act.OPEN, square.index))
+            if opened + 0.5 < shut < seconds:
+                drafts.append(_Draft(shut, device, Act.SHUT, square.index))
+    return drafts
 
 
 def _cuts(draw: random.Random, population: Population, seconds: float) -> list[_Draft]:

@@ -14,6 +14,10 @@ PARTNERS = 2
 """Direct chats each person opens; a new account may open five on its first day (protocol B5)."""
 PEOPLE_PER_GROUP = 6
 GROUP_SIZES = (4, 5, 5, 6, 7, 8, 9, 12, 16, 24)
+SQUARE = "میدان شهر"
+SQUARE_SHARE = 0.6
+"""Of all people: members of one chat that is big where `small_chat` is `SMALL_CHAT`."""
+SMALL_CHAT = 40
 PHONES = 10_000_000
 SPREAD = 6_544_359  # coprime to PHONES: neighbours in the plan are strangers in the phone index
 
@@ -47,12 +51,17 @@ class Population(Struct, frozen=True):
     """Device index -> person index."""
 
     @property
+    def square(self) -> Place | None:
+        """The one large group; None where there are too few people for one."""
+        return self.places[-1] if self.places[-1].title == SQUARE else None
+
+    @property
     def directs(self) -> tuple[Place, ...]:
         return tuple(place for place in self.places if not place.title)
 
     @property
     def groups(self) -> tuple[Place, ...]:
-        return tuple(place for place in self.places if place.title)
+        return tuple(place for place in self.places if place.title and place.title != SQUARE)
 
 
 def populate(seed: int, people: int, salt: int = 0) -> Population:
@@ -72,6 +81,9 @@ def populate(seed: int, people: int, salt: int = 0) -> Population:
     rooms = _rooms(draw, people)
     places = [Place(index, "", pair) for index, pair in enumerate(pairs)]
     places += [Place(len(pairs) + n, title, members) for n, (title, members) in enumerate(rooms)]
+    crowd = draw.sample(range(people), round(people * SQUARE_SHARE))
+    if len(crowd) > SMALL_CHAT:
+        places.append(Place(len(places), SQUARE, tuple(crowd)))
     return Population(seed, tuple(persons), tuple(places), tuple(owners))
 
 

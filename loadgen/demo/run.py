@@ -17,7 +17,7 @@ from loadgen.demo.conservation import Verdict, check
 from loadgen.demo.crowd import Codes, Crowd, CrowdError
 from loadgen.demo.figures import latencies, tallies, timeline
 from loadgen.demo.plan import Plan, plan_demo
-from loadgen.demo.population import Population, populate
+from loadgen.demo.population import SMALL_CHAT, Population, populate
 from loadgen.demo.progress import shown
 from loadgen.demo.reading import Reader
 from loadgen.demo.report import Cost, Run
@@ -85,7 +85,9 @@ class Demo:
             home, processes = self._options.home, None
             if not self._options.url:
                 self.board.begin("the platform starts")
-                platform = await stack.enter_async_context(Platform())
+                platform = await stack.enter_async_context(
+                    Platform(config=f"small_chat = {SMALL_CHAT}\n")
+                )
                 stack.callback(lambda: self.complaints.extend(platform.complaints()))
                 self.target, home = platform.url, platform.home
                 processes = Processes(platform.pid)
@@ -104,6 +106,7 @@ class Demo:
     async def _judge(self, crowd: Crowd) -> None:
         reader = Reader(crowd)
         self.board.begin("everything comes to rest")
+        await crowd.look_at_all()
         heads = await reader.heads()
         await crowd.rest(
             {
@@ -129,7 +132,7 @@ class Demo:
             people=options.people,
             devices=len(self.population.owners),
             directs=len(self.population.directs),
-            groups=len(self.population.groups),
+            groups=len(self.population.places) - len(self.population.directs),
             seconds=self._talked_s,
             phases=tuple(self.board.phases),
             verdict=self.verdict,

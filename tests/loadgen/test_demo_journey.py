@@ -11,15 +11,15 @@ from loadgen.demo.population import populate
 
 @pytest.mark.slow
 @pytest.mark.timeout(90)
-def test_given_ten_people_when_they_talk_for_five_seconds_then_nothing_is_lost(
+def test_given_ten_people_when_they_talk_for_four_seconds_then_nothing_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "report.html"
-    plan = plan_demo(populate(7, 10), 5.0)
+    plan = plan_demo(populate(7, 10), 4.0)
     assert plan.counts[Act.SEND] > 10
     assert plan.counts[Act.CUT] > 1
 
-    code = cli.main(["--people", "10", "--seconds", "5", "--report", str(report)])
+    code = cli.main(["--people", "10", "--seconds", "4", "--report", str(report)])
 
     said = capsys.readouterr().out
     assert code == 0, said

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.demo.plan import Act, event_of, plan_demo, tagged
-from loadgen.demo.population import PHONES, phone_of, populate
+from loadgen.demo.population import PHONES, SMALL_CHAT, phone_of, populate
 
 
 def test_given_a_seed_when_planned_twice_then_the_bytes_are_equal() -> None:
@@ -57,6 +57,12 @@ def test_given_the_standard_demo_when_planned_then_every_act_happens_and_limits_
 
 def test_given_a_population_when_drawn_then_chats_have_distinct_members_and_few_openers() -> None:
     population = populate(3, 200)
+    assert population.square is not None
+    assert (
+        len(population.square.members)
+        > SMALL_CHAT
+        > max(len(group.members) for group in population.groups)
+    )
 
     opened: dict[int, int] = {}
     for place in population.places:
