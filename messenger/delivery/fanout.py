@@ -77,6 +77,24 @@ class Delivery:
         self._route(event, update, None, update)
         self._write_heads([event])
 
+    def remind(self, event: Event) -> None:
+        """Say where the chat stands: for an event whose first telling may have been lost.
+
+        A repeat of a change that was made before changes nothing and has nothing to send; whoever
+        missed the event sees by the head that one is missing.
+        """
+        self._write_heads([event])
+        update = dirty_update(event)
+        if event.chat_flags & BIG:
+            self._bus.publish(f"dirty:{event.chat}", update)
+            return
+
+        def deliver(accounts: Sequence[AccountId]) -> None:
+            for account in accounts:
+                self.ephemeral(account, update)
+
+        self._members.with_members(event.chat, event.member_ver, deliver)
+
     def account_fact(self, account: AccountId, update: bytes) -> None:
         """Append to `user:<account>` where it is active. At most once; healed by `aev`."""
         self._metrics.published_user.inc()
@@ -103,8 +121,10 @@ class Delivery:
         self._members.forget(chat)
 
     def expel(self, chat: ChatId, account: AccountId) -> None:
-        """End the account's subscriptions to `chat:<id>` on all nodes; in order with its events."""
-        self._bus.publish(f"chat:{chat}", b"x %d" % account)
+        """End the account's subscriptions to `chat:<id>` and its heads on all nodes; in order."""
+        order = b"x %d" % account
+        self._bus.publish(f"chat:{chat}", order)
+        self._bus.publish(f"dirty:{chat}", order)
 
     def close_device(self, account: AccountId, device: DeviceId, code: int) -> None:
         """Close the live sockets of a device, on whatever node; device 0: all of the account."""

@@ -29,7 +29,7 @@ class MemberLists:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._lists: OrderedDict[ChatId, tuple[int, Sequence[AccountId]]] = OrderedDict()
-        self._waiting: dict[ChatId, deque[Deliver]] = {}
+        self._waiting: dict[ChatId, deque[tuple[int, Deliver]]] = {}
         self._count = 0
         self._to_load: asyncio.Queue[ChatId] = asyncio.Queue()
 
@@ -50,7 +50,7 @@ class MemberLists:
         if self._count >= WAITING:
             return False
         self._count += 1
-        waiting.append(deliver)
+        waiting.append((version, deliver))
         return True
 
     def forget(self, chat: ChatId) -> None:
@@ -76,7 +76,15 @@ class MemberLists:
             self._lists[chat] = version, accounts
             while len(self._lists) > LISTS:
                 self._lists.popitem(last=False)
-            waiting = self._waiting.pop(chat)
-            self._count -= len(waiting)
-            for deliver in waiting:
-                deliver(accounts)
+            self._serve(chat, version, accounts)
+
+    def _serve(self, chat: ChatId, version: int, accounts: Sequence[AccountId]) -> None:
+        """Deliver what the list is new enough for, in order; what is not waits for another load."""
+        waiting = self._waiting[chat]
+        while waiting and waiting[0][0] <= version:
+            self._count -= 1
+            waiting.popleft()[1](accounts)
+        if waiting:
+            self._to_load.put_nowait(chat)
+        else:
+            del self._waiting[chat]

@@ -1,0 +1,93 @@
+"""A member list serves exactly the deliveries it is new enough for."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from messenger.delivery import members as module
+from messenger.delivery.members import MemberLists
+from messenger.ids import AccountId, ChatId
+
+CHAT = ChatId(9)
+MINA, REZA = AccountId(1), AccountId(2)
+
+
+class Store:
+    """Member lists whose loads are answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[asyncio.Future[tuple[int, list[AccountId]]]] = asyncio.Queue()
+
+    async def members(self, _chat: ChatId) -> tuple[int, list[AccountId]]:
+        answer: asyncio.Future[tuple[int, list[AccountId]]] = asyncio.Future()
+        self.asked.put_nowait(answer)
+        return await answer
+
+
+class Heard:
+    """What was delivered, in order."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, list[AccountId]]] = []
+        self.some = asyncio.Event()
+
+    def of(self, name: str) -> module.Deliver:
+        def deliver(accounts: Sequence[AccountId]) -> None:
+            self.all.append((name, list(accounts)))
+            self.some.set()
+
+        return deliver
+
+
+async def next_load(store: Store) -> "asyncio.Future[tuple[int, list[AccountId]]]":
+    async with asyncio.timeout(5):
+        return await store.asked.get()
+
+
+async def test_given_a_load_that_is_too_old_when_it_ends_then_newer_deliveries_load_again() -> None:
+    store, heard = Store(), Heard()
+    lists = MemberLists(store.members)
+    running = asyncio.ensure_future(lists.run())
+    lists.with_members(CHAT, 5, heard.of("at 5"))
+    load = await next_load(store)
+
+    lists.with_members(CHAT, 6, heard.of("at 6"))  # a member left meanwhile
+    load.set_result((5, [MINA, REZA]))
+    (await next_load(store)).set_result((6, [MINA]))
+    async with asyncio.timeout(5):
+        while len(heard.all) < 2:
+            heard.some.clear()
+            await heard.some.wait()
+
+    assert heard.all == [("at 5", [MINA, REZA]), ("at 6", [MINA])]
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_given_a_known_list_when_it_is_new_enough_then_delivery_is_at_once() -> None:
+    store, heard = Store(), Heard()
+    lists = MemberLists(store.members)
+    running = asyncio.ensure_future(lists.run())
+    lists.with_members(CHAT, 5, heard.of("first"))
+    (await next_load(store)).set_result((7, [MINA]))
+    async with asyncio.timeout(5):
+        await heard.some.wait()
+
+    lists.with_members(CHAT, 7, heard.of("second"))
+
+    assert heard.all == [("first", [MINA]), ("second", [MINA])]
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_given_too_many_waiting_when_one_more_comes_then_it_is_dropped_and_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WAITING", 2)
+    store, heard = Store(), Heard()
+    lists = MemberLists(store.members)
+
+    taken = [lists.with_members(CHAT, 1, heard.of(str(n))) for n in range(3)]
+
+    assert taken == [True, True, False]
