@@ -26,8 +26,9 @@ Deliver = Callable[[Sequence[AccountId]], None]
 class MemberLists:
     """chat -> (version, accounts); `with_members` is the only way in."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, most_waiting: int = WAITING) -> None:
         self._load = load
+        self._most_waiting = most_waiting
         self._lists: OrderedDict[ChatId, tuple[int, Sequence[AccountId]]] = OrderedDict()
         self._waiting: dict[ChatId, deque[tuple[int, Deliver]]] = {}
         self._count = 0
@@ -47,7 +48,7 @@ class MemberLists:
                 return True
             waiting = self._waiting[chat] = deque()
             self._to_load.put_nowait(chat)
-        if self._count >= WAITING:
+        if self._count >= self._most_waiting:
             return False
         self._count += 1
         waiting.append((version, deliver))

@@ -3,10 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-import pytest
-
-from messenger.delivery import members as module
-from messenger.delivery.members import MemberLists
+from messenger.delivery.members import Deliver, MemberLists
 from messenger.ids import AccountId, ChatId
 
 CHAT = ChatId(9)
@@ -32,7 +29,7 @@ class Heard:
         self.all: list[tuple[str, list[AccountId]]] = []
         self.some = asyncio.Event()
 
-    def of(self, name: str) -> module.Deliver:
+    def of(self, name: str) -> Deliver:
         def deliver(accounts: Sequence[AccountId]) -> None:
             self.all.append((name, list(accounts)))
             self.some.set()
@@ -81,12 +78,9 @@ async def test_given_a_known_list_when_it_is_new_enough_then_delivery_is_at_once
     await asyncio.wait([running])
 
 
-async def test_given_too_many_waiting_when_one_more_comes_then_it_is_dropped_and_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "WAITING", 2)
+async def test_given_too_many_waiting_when_one_more_comes_then_it_is_dropped_and_said() -> None:
     store, heard = Store(), Heard()
-    lists = MemberLists(store.members)
+    lists = MemberLists(store.members, most_waiting=2)
 
     taken = [lists.with_members(CHAT, 1, heard.of(str(n))) for n in range(3)]
 
