@@ -7,7 +7,8 @@ import pytest
 
 from messenger.feature import Refused
 from messenger.wire.codes import ErrorCode
-from tests.messages.office import CHANNEL, Office
+from tests.conftest import Stores
+from tests.messages.office import CHANNEL, Office, an_office
 
 
 async def test_given_two_members_when_one_sends_then_the_other_hears_what_history_holds(
@@ -251,3 +252,54 @@ async def test_given_a_channel_when_a_plain_member_posts_then_it_is_refused(
         await mina.sends(chat)
 
     assert refused.value.code == ErrorCode.FORBIDDEN
+
+
+async def test_given_parallel_repeats_on_two_nodes_when_answered_then_one_message_is_stored(
+    stores: Stores, office: Office
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    async with an_office(stores) as other:
+        data = [
+            {"chat": str(chat), "random_id": str(1 + number % 5), "text": f"n{number % 5}"}
+            for number in range(40)
+        ]
+        answers = await asyncio.gather(
+            *(
+                (office, other)[number % 2].call(mina.caller, "messages.send", one)
+                for number, one in enumerate(data)
+            )
+        )
+
+    assert await office.counts(chat) == (5, 5)
+    for key in range(5):
+        same = answers[key::5]
+        assert len({(one["seq"], one["ev"], one["at"]) for one in same}) == 1
+        assert sum(not one.get("dup") for one in same) == 1
+
+
+@pytest.mark.parametrize("members", [2, 200, 2_000])
+async def test_given_any_number_of_members_when_one_sends_then_it_is_one_statement(
+    office: Office, members: int
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina], flags=1 if members > 200 else 0)
+    await office.rows(
+        "insert into membership(chat_id, account_id, role)"
+        " select $1, 1000 + n, 1 from generate_series(2, $2::int) n returning 1",
+        chat,
+        members,
+    )
+    await mina.sends(chat)  # the member list is known from here on
+    await mina.hears("message.new")
+    await office.cursors.flush()
+    counted: list[str] = []
+
+    with office.counting(counted):
+        await mina.sends(chat)
+        await mina.hears("message.new")
+
+    background = ("scheduled", "message_index")
+    mine = [one for one in counted if not any(table in one for table in background)]
+    assert len(mine) == 1
+    assert "commit_messages" in mine[0]
