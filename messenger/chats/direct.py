@@ -65,13 +65,15 @@ class Directs:
         return Opened(await self._views.one(caller.account, chat), created=created)
 
     async def _check_first(self, account: AccountId, peer: AccountId) -> None:
-        """May these two start to write to each other? Nothing is stored if not."""
+        """May these two start to write to each other? Nothing is stored if not.
+
+        Who is blocked by the other is not told here: the seat alone is denied, as it is where the
+        block comes later.
+        """
         if account == peer:
             return
         if peer not in await self._people.people([peer]):
             raise Refused(ErrorCode.NOT_FOUND, {"what": "account"})
-        if await self._relations.blocks(peer, account):
-            raise Refused(ErrorCode.PRIVACY)
         await self._creating.check_room(account)
         if not await self._relations.who_knows([peer], account):
             age_ms = self._now_ms() - await self._mine.created_at(account)

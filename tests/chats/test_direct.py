@@ -76,16 +76,21 @@ async def test_given_a_reservation_that_a_crash_left_then_opening_finishes_that_
     assert (opened["chat"]["id"], opened["created"]) == (str(chat), True)
 
 
-async def test_given_somebody_who_blocks_me_then_a_first_chat_is_refused_without_a_trace(
-    world: World, mina: Person, reza: Person
+async def test_given_somebody_who_blocks_me_then_a_first_chat_opens_like_any_other(
+    world: World, mina: Person, reza: Person, sara: Person
 ) -> None:
     await world.call(reza.caller, "accounts.block", b'{"account":"%d","on":true}' % mina.account)
 
-    refused = await mina.refusal("open_direct", account=reza.id)
+    opened = await mina.call("open_direct", account=reza.id)
+    other = await mina.call("open_direct", account=sara.id)
 
-    assert (refused.code, refused.details) == (ErrorCode.PRIVACY, {})
-    assert await world.count("direct", "$1 in (lo_id, hi_id)", mina.account) == 0
-    assert await world.count("membership", "account_id = $1", mina.account) == 0
+    assert opened["created"]
+    told = {**other["chat"], "id": opened["chat"]["id"], "peer": reza.id}  # a block is never told
+    assert {**opened["chat"], "last": told["last"]} == told
+    with pytest.raises(Refused) as refused:
+        await mina.sends(opened["chat"]["id"])
+    assert refused.value.code is ErrorCode.FORBIDDEN
+    assert (await reza.sends(opened["chat"]["id"])).seq == 1
 
 
 async def test_given_somebody_i_block_when_i_open_a_chat_then_only_i_may_write_in_it(
