@@ -1,8 +1,16 @@
 """Whatever the network does to updates and answers, the client ends with what the server has."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from messenger.client.calls import Call
 from messenger.client.core import Core
@@ -236,5 +244,15 @@ TestDevice.settings = settings(
     max_examples=120,
     stateful_step_count=40,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1_800)
+def test_given_thousands_of_new_lives_when_they_end_then_the_client_has_what_the_server_has() -> (
+    None
+):
+    more = settings(TestDevice.settings, max_examples=5_000, derandomize=False, database=None)
+    run_state_machine_as_test(Device, settings=more)

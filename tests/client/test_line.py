@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from messenger.client.line import HELD, HOLD_S, Line
@@ -130,6 +130,7 @@ def test_given_a_chat_that_is_left_when_updates_wait_then_they_wait_for_a_new_me
     assert offered(line) == [6]
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.permutations(range(1, 12)), st.lists(st.integers(1, 11), max_size=10))
 def test_given_any_order_and_repeats_when_all_have_come_then_each_was_applied_once(
     order: list[int], again: list[int]

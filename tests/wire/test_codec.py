@@ -15,7 +15,12 @@ from tests.wire.strategies import message
 from tests.wire.test_protobuf_values import same
 
 both = pytest.mark.parametrize("codec", [JSON, PROTOBUF], ids=["json", "protobuf"])
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 INFO = m.ClientInfo(user="71", client="c1", conn_info=Raw(b'{"a":1}'), chan_info=Raw(b"2"))
 TOPIC = 'room:"سلام"'

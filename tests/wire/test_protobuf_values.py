@@ -12,7 +12,12 @@ from tests.wire.client_proto import classes
 from tests.wire.strategies import message
 
 REFERENCE = classes()
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 any_message = st.sampled_from(sorted(SCHEMA, key=lambda type_: type_.__name__)).flatmap(message)
 
 
@@ -141,6 +146,7 @@ def test_given_noise_when_decoded_then_only_a_bad_frame_can_come_out(
     assert type(decoded) is of
 
 
+@quick
 @given(st.integers(0, 2**64 - 1))
 def test_given_a_number_when_written_as_varint_then_it_reads_back(number: int) -> None:
     data = varint(number)
