@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 EXPECTED = (CrowdError, PlatformError, RpcError, HttpError, OSError, TimeoutError)
 """What may go wrong in a run without being a bug of the demo."""
+QUIESCENCE_S = 2.0
+"""Unread is exact within this time after the last action (protocol B9, 5): cursors are batched."""
 CLOSING_S = 60.0
 OVERHEAD_S = 240.0
 """Sign-up, chats, coming to rest and reading, at most; the whole run is bounded by it."""
@@ -107,6 +109,7 @@ class Demo:
         reader = Reader(crowd)
         self.board.begin("everything comes to rest")
         await crowd.look_at_all()
+        await asyncio.sleep(QUIESCENCE_S)
         heads = await reader.heads()
         await crowd.rest(
             {
