@@ -316,7 +316,10 @@ begin
   select * into mb from membership where chat_id = p_chat and account_id = p_actor;
   v_pinned := exists (select 1 from pin where chat_id = p_chat and seq = p_seq);
   if c.chat_id is null or c.flags & 4 <> 0 or coalesce(mb.role, 0) <= 0 then st := 4;
-  elsif not may(p_now, 32, c.kind, c.rights, mb.role, mb.rights, mb.until) then st := 6;
+  elsif not may(p_now, 32, c.kind, c.rights, mb.role, mb.rights, mb.until)
+    -- a block denies the right to post: who is blocked tells the other side nothing by pins either
+    or (c.kind = 1 and not may(p_now, 1, c.kind, c.rights, mb.role, mb.rights, mb.until))
+    then st := 6;
   elsif not exists (select 1 from message where chat_id = p_chat and seq = p_seq
                     and flags & 1 = 0) then st := 2;
   elsif v_pinned = p_on then st := 1;
