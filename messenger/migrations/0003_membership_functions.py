@@ -321,7 +321,9 @@ begin
     or (c.kind = 1 and not may(p_now, 1, c.kind, c.rights, mb.role, mb.rights, mb.until))
     then st := 6;
   elsif not exists (select 1 from message where chat_id = p_chat and seq = p_seq
-                    and flags & 1 = 0) then st := 2;
+                    and flags & 1 = 0)
+    -- a message from before one's time is nobody's to point at
+    or (c.flags & 32 <> 0 and p_seq <= mb.joined_seq) then st := 2;
   elsif v_pinned = p_on then st := 1;
   elsif p_on and (select count(*) from pin where chat_id = p_chat) >= p_limit then st := 3;
   end if;
