@@ -155,7 +155,9 @@ class Delivery:
         if event.chat_flags & BIG:
             self._metrics.published_chat.inc()
             self._bus.publish(f"chat:{event.chat}", b"%d %b" % (event.ev, update))
-            self._dirty[event.chat] = event
+            last = self._dirty.get(event.chat)
+            if last is None or (event.epoch, event.ev) > (last.epoch, last.ev):
+                self._dirty[event.chat] = event
             if sender is not None:  # the sender's other devices learn of it with its rid
                 self.account_fact(sender, own)
             return

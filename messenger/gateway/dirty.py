@@ -2,12 +2,17 @@
 
 A session is told of the big chats it asked about with `sync.heads`; one that has the chat open on
 screen hears of it there and gets no head besides.
+
+On the bus, `dirty:<chat>` carries the update itself, or "x account": the account is out.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
 
 from messenger.bus.bus import Bus
 from messenger.ids import ChatId
@@ -17,6 +22,16 @@ if TYPE_CHECKING:
 
 EVERY_S = 5.0
 TICK_S = 0.5
+
+
+class _Place(Struct, frozen=True, gc=False):
+    """What of a head says how new it is: nodes tell theirs in any order."""
+
+    epoch: int
+    ev: int
+
+
+_place = msgspec.json.Decoder(_Place).decode
 
 
 class DirtyHeads:
@@ -44,20 +59,16 @@ class DirtyHeads:
 
     def forget(self, session: "Session") -> None:
         for chat in self._chats.pop(session, ()):
-            listeners = self._sessions[chat]
-            del listeners[session]
-            if not listeners:
-                del self._sessions[chat]
-                self._sent_at.pop(chat, None)
-                self._waiting.pop(chat, None)
-                self._bus.unlisten(f"dirty:{chat}")
+            self._unwatch(session, chat)
 
     def heard(self, topic: str, update: bytes) -> None:
         """The bus brought a head; a newer one replaces one that waits."""
         chat = ChatId(int(topic.partition(":")[2]))
-        if time.monotonic() - self._sent_at.get(chat, 0.0) >= EVERY_S:
+        if update.startswith(b"x "):
+            self._expel(chat, int(update[2:]))
+        elif time.monotonic() - self._sent_at.get(chat, 0.0) >= EVERY_S:
             self._send(chat, update)
-        else:
+        elif chat not in self._waiting or _is_newer(update, self._waiting[chat]):
             self._waiting[chat] = update
 
     async def run(self) -> None:
@@ -69,6 +80,21 @@ class DirtyHeads:
             for chat in due:
                 self._send(chat, self._waiting.pop(chat))
 
+    def _expel(self, chat: ChatId, account: int) -> None:
+        for session in list(self._sessions.get(chat, ())):
+            if session.caller is not None and session.caller.account == account:
+                self._chats[session].discard(chat)
+                self._unwatch(session, chat)
+
+    def _unwatch(self, session: "Session", chat: ChatId) -> None:
+        listeners = self._sessions[chat]
+        del listeners[session]
+        if not listeners:
+            del self._sessions[chat]
+            self._sent_at.pop(chat, None)
+            self._waiting.pop(chat, None)
+            self._bus.unlisten(f"dirty:{chat}")
+
     def _send(self, chat: ChatId, update: bytes) -> None:
         self._sent_at[chat] = time.monotonic()
         topic = f"chat:{chat}"
@@ -77,3 +103,8 @@ class DirtyHeads:
                 continue  # it may miss a head; or it sees the chat itself
             if session.caller is not None:
                 session.send(session.codec.publication(f"eph:{session.caller.account}", update))
+
+
+def _is_newer(head: bytes, other: bytes) -> bool:
+    one, two = _place(head), _place(other)
+    return (one.epoch, one.ev) > (two.epoch, two.ev)

@@ -92,7 +92,8 @@ class Repair:
             self._metrics.repaired_heads.inc()
         await self._bus.ask("DEL", intent_key(node))
         await self._bus.ask("SREM", NODES_KEY, node)
-        log.warning("swept a dead node", extra={"node": node, "chats": len(chats)})
+        if chats:  # one that left in order is swept too, and nothing is to be told
+            log.warning("swept a dead node", extra={"node": node, "chats": len(chats)})
         return len(chats)
 
     async def _untold(self, chat: ChatId, head: Head) -> Untold:
