@@ -21,14 +21,13 @@ from messenger.settings import Settings
 Json = dict[str, Any]
 
 
-class Platform:
-    """A node, and where it listens."""
+class Door:
+    """Where a node listens, and the folder where it leaves codes."""
 
-    def __init__(self, node: Node, settings: Settings) -> None:
-        self.node = node
-        self.settings = settings
-        self.url = f"http://127.0.0.1:{settings.port}"
-        self.ws_url = f"ws://127.0.0.1:{settings.port}/connection/websocket"
+    def __init__(self, port: int, home: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.ws_url = f"ws://127.0.0.1:{port}/connection/websocket"
+        self.home = home
 
     async def post(self, method: str, data: Json, token: str | None = None) -> Json:
         """POST /rpc/<method>; the result, or RpcError."""
@@ -38,13 +37,22 @@ class Platform:
         """A new account with one device, through the real rpcs."""
         phone = phone or a_phone()
         ticket = (await self.post("accounts.request_code", {"phone": phone}))["ticket"]
-        code = code_of(self.settings.home, phone)
+        code = code_of(self.home, phone)
         device = {"name": "test", "platform": "test", "app": "1"}
         request = {"ticket": ticket, "code": code, "device": device, "name": name}
         result = await self.post("accounts.sign_in", request)
         return SignedIn(
             result["account"], result["device_id"], result["token"], result["refresh"], phone
         )
+
+
+class Platform(Door):
+    """A node, and where it listens."""
+
+    def __init__(self, node: Node, settings: Settings) -> None:
+        super().__init__(settings.port, settings.home)
+        self.node = node
+        self.settings = settings
 
 
 class SignedIn(Struct, frozen=True):
