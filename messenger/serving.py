@@ -18,7 +18,8 @@ import uvloop
 from starlette.applications import Starlette
 
 from messenger.asgi import Node, open_node
-from messenger.gateway.connection import FirstRequestTimeout, GatewayProtocol
+from messenger.gateway.connection import GatewayProtocol
+from messenger.gateway.request_door import RequestDoor
 from messenger.logs import configure
 from messenger.preflight import StartRefusedError
 from messenger.settings import Settings
@@ -103,7 +104,7 @@ def _config(node: Node, settings: Settings) -> uvicorn.Config:
     node.app.router.lifespan_context = lifespan
     return uvicorn.Config(
         node.app,
-        http=FirstRequestTimeout,
+        http=RequestDoor,
         ws=GatewayProtocol,
         lifespan="on",
         access_log=False,

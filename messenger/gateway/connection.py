@@ -19,6 +19,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from messenger.gateway.inbound import BINARY, TEXT, cut
+from messenger.gateway.request_door import RequestDoor
 from messenger.gateway.turn import IDLE, Turn
 from messenger.wire.codes import CloseCode
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 CLOSE_TIMEOUT_S = 5.0  # from our close frame to the abort
 SLOW_TIMEOUT_S = 1.0  # a peer that does not read gets no longer
-REQUEST_TIMEOUT_S = 10.0  # uvicorn has none for a connection that never completes its request
 PATH = "/connection/websocket"
 PROTOBUF = "centrifuge-protobuf"
 SUBPROTOCOLS = (PROTOBUF, "centrifuge-json")
@@ -88,27 +88,6 @@ def choose_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Sub
     return next((Subprotocol(name) for name in SUBPROTOCOLS if name in offered), None)
 
 
-class FirstRequestTimeout(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a time limit for the first request."""
-
-    _first: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        super().connection_made(transport)
-        self._first = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.close)
-
-    def on_headers_complete(self) -> None:
-        if self._first is not None:
-            self._first.cancel()
-            self._first = None
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._first is not None:
-            self._first.cancel()
-        super().connection_lost(exc)
-
-
 class GatewayProtocol(asyncio.Protocol):
     """One WebSocket connection. Nobody but `flush` and `finish` writes to the transport."""
 
@@ -157,8 +136,8 @@ class GatewayProtocol(asyncio.Protocol):
         http = transport.get_protocol()
         if isinstance(http, HttpToolsProtocol):
             http.parser = None  # type: ignore[assignment]  # breaks its cycle with the parser: connection_lost never comes
-            if isinstance(http, FirstRequestTimeout) and http._first is not None:
-                http._first.cancel()
+            if isinstance(http, RequestDoor):
+                http.let_go()
         self.transport = transport
         address = transport.get_extra_info("peername")
         self.peer = address[0] if address else ""

@@ -17,10 +17,10 @@ from websockets.http11 import Request
 
 from messenger.gateway.connection import (
     ConnectionHandler,
-    FirstRequestTimeout,
     GatewayProtocol,
     Refusal,
 )
+from messenger.gateway.request_door import RequestDoor
 from messenger.gateway.turn import Turn
 from messenger.settings import Settings
 from messenger.wire.codes import CloseCode
@@ -107,7 +107,7 @@ async def serving() -> AsyncIterator[Served]:
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=FirstRequestTimeout,
+        http=RequestDoor,
         ws=GatewayProtocol,
         lifespan="on",
         log_config=None,
