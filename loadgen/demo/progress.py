@@ -22,6 +22,7 @@ REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 SPARK = " ▁▂▃▄▅▆▇█"
 SPARK_SECONDS = 40
+NARROW = 100
 
 
 class Rates:
@@ -52,6 +53,7 @@ class View:
         self._sent = Rates()
         self._taken = Rates()
         self._spinner = Spinner("dots", style="cyan")
+        self._seconds = SPARK_SECONDS if console.width >= NARROW else SPARK_SECONDS // 4
         self._fancy = console.encoding.lower().startswith("utf")
 
     def look(self) -> None:
@@ -82,8 +84,8 @@ class View:
         board = self._board
         table = Table.grid(padding=(0, 2))
         table.add_column(width=2)
-        table.add_column(min_width=22)
-        table.add_column(width=32)
+        table.add_column(min_width=24)
+        table.add_column(width=22)
         table.add_column(justify="right")
         for name, seconds in board.phases:
             done = Text("✓" if self._fancy else "ok", style="green")
@@ -91,17 +93,18 @@ class View:
         if board.phase:
             bar: RenderableType = ""
             if board.total:
-                bar = ProgressBar(total=board.total, completed=board.done, width=30)
+                bar = ProgressBar(total=board.total, completed=board.done, width=22)
             share = f"{board.done:,}/{board.total:,}" if board.total else f"{board.elapsed:.0f} s"
             table.add_row(self._spinner, Text(board.phase, style="bold"), bar, share)
         return table
 
     def _counts(self) -> Table:
         board = self._board
-        table = Table(box=None, padding=(0, 3, 0, 0), show_header=True, header_style="dim")
-        for name in ("", "so far", "per s", "p50", "p99"):
-            table.add_column(name, justify="left" if not name else "right", no_wrap=True)
-        table.add_column("last 40 s", style="cyan", no_wrap=True)
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
+        table.add_column("", no_wrap=True, min_width=20)
+        for name in ("so far", "per s", "p50", "p99"):
+            table.add_column(name, justify="right", no_wrap=True, min_width=7)
+        table.add_column(f"last {self._seconds} s", style="cyan", no_wrap=True)
         table.add_row(
             "messages sent", f"{board.sent:,}", f"{self._sent.newest:,}", "", "",
             self._spark(self._sent),
@@ -122,8 +125,9 @@ class View:
     def _spark(self, rates: Rates) -> str:
         if not self._fancy:
             return ""
-        top = max(rates.history, default=0) or 1
-        return "".join(SPARK[round(8 * value / top)] for value in rates.history)
+        newest = list(rates.history)[-self._seconds :]
+        top = max(newest, default=0) or 1
+        return "".join(SPARK[round(8 * value / top)] for value in newest)
 
 
 @asynccontextmanager

@@ -120,7 +120,7 @@ class Demo:
         self.board.begin("the books are compared", len(self.population.places))
         truth = await reader.truth()
         self.verdict = await asyncio.to_thread(check, crowd.ledger, truth)
-        self.board.begin("people leave, the platform stops")
+        self.board.begin("the platform stops")
 
     def _report(self) -> Run:
         crowd = self.crowd or Crowd(self.population, "", Codes(Path()), self.board)
