@@ -93,17 +93,17 @@ class Creating:
             denied=DENIED_IN_NEW_GROUPS,
         )
         key = caller.account, caller.device, random_id
-        made = await self._mine.of_key(*key)
-        username = None
-        if made is None:
-            await self.check_room(caller.account)
-            username = await self._check_names(draft)
+        chat = await self._mine.of_key(*key)
         allowed, skipped = await self.addable(wanted, caller.account)
-        if made is not None and (
-            seen := (await self._views.objects(caller.account, [made])).get(made)
+        if chat is not None and (
+            seen := (await self._views.objects(caller.account, [chat])).get(chat)
         ):
             return Created(seen, skipped)
-        chat = await self._mine.reserve_key(self._now_ms(), *key, ChatId(self._mint()))
+        # a key whose chat is not there proves nothing: an earlier try may have been refused
+        await self.check_room(caller.account)
+        username = await self._check_names(draft)
+        if chat is None:
+            chat = await self._mine.reserve_key(self._now_ms(), *key, ChatId(self._mint()))
         seats = {caller.account: Seat(Role.OWNER)} | dict.fromkeys(allowed, Seat(Role.MEMBER))
         await self._make(msgspec.structs.replace(draft, chat=chat, seats=seats), username)
         return Created(await self._views.one(caller.account, chat), skipped)
@@ -147,16 +147,19 @@ class Creating:
                 seats=draft.seats,
             ),
         )
+        if username is not None and not made:
+            await self._release_unused(username, draft.chat)
         await self._outbox.settle(draft.chat, list(draft.seats))
         return made
 
+    async def _release_unused(self, username: str, chat: ChatId) -> None:
+        """The chat was made before, by another name, or is gone: it must not hold this one too."""
+        if await self._views.username_of(chat) != username:
+            await self._people.release_name(username, NameKind.CHAT, chat, self._now_ms())
+
     async def _check_names(self, draft: ChatDraft) -> str | None:
-        """The folded username."""
+        """The folded username; whether it is free is decided by claiming it."""
         username = None if draft.username is None else check_username(draft.username)
         for guard in self._guards if draft.title is not None else ():
             await guard.check(owner=draft.owner or 0, name=draft.title, username=username)
-        if username is not None:
-            held = await self._people.owner_of_name(username)
-            if held is not None and (held.kind, held.target) != (NameKind.CHAT, draft.chat):
-                raise Refused(ErrorCode.USERNAME_TAKEN)
         return username

@@ -139,6 +139,11 @@ class Views:
             raise Refused(ErrorCode.NO_CHAT)
         return found
 
+    async def username_of(self, chat: ChatId) -> str | None:
+        """None for a chat that is gone, too."""
+        row = (await self._chats.chats([chat])).get(chat)
+        return None if row is None else row.username
+
     async def public(self, account: AccountId, chat: ChatId) -> ChatObject | None:
         """A chat with a username, for anybody who is not banned; None for all others."""
         row = (await self._chats.chats([chat])).get(chat)

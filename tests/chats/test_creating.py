@@ -6,6 +6,7 @@ import pytest
 
 from messenger.chats.creating import ChatDraft
 from messenger.chats.rights import Kind, Role, Seat
+from messenger.chats.store.mine import Mine
 from messenger.feature import NameGuard, Refused
 from messenger.ids import ChatId
 from messenger.wire.codes import ErrorCode
@@ -148,7 +149,6 @@ async def test_given_a_username_when_a_group_is_created_then_it_is_public_and_re
     other = await reza.refusal("create", kind="group", title="g", username=name, random_id=an_id())
     assert other.code is ErrorCode.USERNAME_TAKEN
     assert await world.count("chat", "owner_id = $1", reza.account) == 0
-    assert await world.count("create_key", "account_id = $1", reza.account) == 0
 
 
 @pytest.mark.parametrize(
@@ -271,3 +271,44 @@ async def test_given_a_public_group_then_a_member_who_resolves_it_sees_it_as_a_m
 
     assert (own["chat"]["id"], own["chat"]["me"]["role"]) == (chat, "owner")
     assert (other["chat"]["id"], other["chat"]["me"]["role"]) == (chat, "left")
+
+
+async def test_given_a_chat_that_was_never_made_then_its_repeat_is_checked_like_a_first_try(
+    world: World, mina: Person, reza: Person, guards: list[NameGuard]
+) -> None:
+    class Guard:
+        async def check(self, *, owner: int, name: str | None, username: str | None) -> None:
+            if name == "بانک مرکزی":
+                raise Refused(ErrorCode.NAME_REFUSED, {"why": "lookalike", "case": "7"})
+
+    guards.append(Guard())
+    key, chat, name = int(an_id()), ChatId(int(an_id())), f"late_{mina.id}"
+    await Mine(world.db).reserve_key(
+        world.clock.now_ms(), mina.account, mina.caller.device, key, chat
+    )
+    request = {"kind": "group", "random_id": str(key)}
+
+    refused = await mina.refusal("create", title="بانک مرکزی", **request)
+    assert refused.code is ErrorCode.NAME_REFUSED
+    made = (await mina.call("create", title="گروه", username=name, **request))["chat"]
+
+    assert (made["id"], made["username"]) == (str(chat), name)
+
+
+async def test_given_a_repeat_with_another_username_then_it_holds_no_name_for_the_chat(
+    world: World, mina: Person, reza: Person
+) -> None:
+    key, first, second = an_id(), f"one_{mina.id}", f"two_{mina.id}"
+
+    tries = (mina.creates(username=name, random_id=key) for name in (first, second, first, second))
+    done = set(await asyncio.gather(*tries))
+    [chat] = done
+
+    held = (await mina.sees(chat) or {})["username"]
+    [other] = {first, second} - {held}
+    assert await reza.creates(username=other) != chat
+    await mina.call("delete", chat=chat)
+    third = f"three_{mina.id}"
+    refused = await mina.refusal("create", kind="group", title="g", username=third, random_id=key)
+    assert refused.code is ErrorCode.NO_CHAT
+    assert await reza.creates(username=third)
