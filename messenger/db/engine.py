@@ -21,6 +21,8 @@ RETRY_AFTER_MS = 1_000
 
 _GONE = ("08", "57P", "53")
 """SQLSTATE classes: connection lost, server shutting down, out of resources (disk, connections)."""
+_IN_THE_WAY = ("40", "55")
+"""Deadlock, lost serialisation, a lock that is not free."""
 _CANCELLED = "57014"  # statement_timeout: the server lives, this statement took too long
 
 
@@ -28,6 +30,10 @@ class StoreDownError(Exception):
     """The database cannot answer now; the outcome of a write under way is unknown."""
 
     retry_after_ms = RETRY_AFTER_MS
+
+
+class ContentionError(StoreDownError):
+    """Another transaction was in the way: nothing was written, it may be repeated at once."""
 
 
 StoreDown = StoreDownError
@@ -104,23 +110,30 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if is_gone(error):
-            raise StoreDownError(str(error.orig)) from error
-        raise
+        if not is_gone(error):
+            raise
+        contended = _state(error).startswith(_IN_THE_WAY)
+        kind = ContentionError if contended else StoreDownError
+        raise kind(str(error.orig)) from error
     except (PoolTimeoutError, OSError) as error:
         raise StoreDownError(f"{type(error).__name__}: {error}") from error
 
 
 def is_gone(error: DBAPIError) -> bool:
-    """True where the server or the connection is at fault, False where the statement is."""
-    state = getattr(error.orig, "sqlstate", None) or ""
+    """True where the statement is not at fault: the server, the connection, or another's locks."""
+    state = _state(error)
     if state == _CANCELLED:
         return True  # the caller may repeat it: nothing was written
     return (
         error.connection_invalidated
-        or state.startswith(_GONE)
+        or state.startswith((*_GONE, *_IN_THE_WAY))
         or (isinstance(error, InterfaceError) and not state and _lost(error))
     )
+
+
+def _state(error: DBAPIError) -> str:
+    """SQLSTATE; empty where the driver itself complains."""
+    return getattr(error.orig, "sqlstate", None) or ""
 
 
 def _lost(error: InterfaceError) -> bool:

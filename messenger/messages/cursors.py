@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy.exc import DBAPIError
 
-from messenger.db.engine import Database, StoreDown
+from messenger.db.engine import ContentionError, Database
 from messenger.db.statements import Statement
 from messenger.delivery.fanout import Delivery
 from messenger.ids import AccountId, ChatId
@@ -27,7 +26,6 @@ COPY = Statement(
     " from move_receipts($1::bigint[], $2::bigint[], $3::int[], $4::int[])",
     key="chat_id",
 )
-_DEADLOCK = "40P01"
 TRIES = 3
 
 Cursor = tuple[AccountId, ChatId]
@@ -128,11 +126,9 @@ async def rows_of(db: Database, statement: Statement, *values: object) -> Sequen
         try:
             async with db.statement() as connection:
                 return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
-                raise
+        except ContentionError:
             if not left:
-                raise StoreDown("deadlock") from error
+                raise
     raise AssertionError("unreachable: the last try returns or raises")
 
 

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from messenger.db.engine import Database, StoreDown
+from messenger.db.engine import ContentionError, Database, StoreDown
 from tests.conftest import Stores
 
 SLEEP = "select pg_sleep(5)"
@@ -79,6 +79,17 @@ async def test_given_a_connection_cut_by_the_server_when_used_then_the_store_is_
 
     async with database.statement() as connection:
         assert (await connection.exec_driver_sql("select 1")).scalar_one() == 1
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "55P03"])
+async def test_given_another_transaction_in_the_way_when_run_then_it_is_to_be_repeated(
+    database: Database, state: str
+) -> None:
+    with pytest.raises(ContentionError):
+        async with database.statement() as connection:
+            await connection.exec_driver_sql(
+                f"do $$ begin raise exception 'on purpose' using errcode = '{state}'; end $$"
+            )
 
 
 async def test_given_no_server_when_connecting_then_the_store_is_down() -> None:
