@@ -5,8 +5,9 @@ written by one call of `commit_messages`. While a commit runs, the next batch fi
 callbacks in input order: no task and no future per message. Measured: 8 us of this process per
 message in batches of 200 on a busy 2-core machine, most of it the driver's encoding of 12 arrays.
 
-Nothing here needs to know whether a lost statement was executed: the batch is repeated as it is,
-and the function recognises what it wrote before by (device, random_id).
+Where an answer is lost nobody knows whether the statement was executed: the batch is repeated as
+it is, the function recognises what it wrote before by (device, random_id), and what an attempt of
+this batch wrote is news like any other row. Rows whose time ends first leave their chats in doubt.
 """
 
 import asyncio
@@ -47,8 +48,6 @@ RETRY_AFTER_MS = 500
 _NO_PARTITION = "23514"
 _BAD_ROW = ("22", "23")
 """SQLSTATE classes that one row's data causes; errors of encoding have no SQLSTATE at all."""
-_AGAIN = ("40", "55")
-"""Deadlock, lock not available: as harmless to repeat as a lost connection."""
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +101,9 @@ class Intents(Protocol):
 
     def end(self, batch: int) -> None: ...
 
+    def doubt(self, batch: int, chats: Sequence[ChatId]) -> None:
+        """These may hold rows of the batch that nobody was told of; called before its `end`."""
+
 
 def _nothing() -> None:
     """There is no connection to abort."""
@@ -145,6 +147,10 @@ class Committer:
         self._abort: Callable[[], None] = _nothing
         self._committed_at = 0.0
         self._batches = count(1)
+        self._failures = 0  # of this batch
+        self._attempted_at: int | None = None
+        """`now` of the first statement of this batch whose outcome is unknown."""
+        self._doubtful: set[ChatId] = set()
 
     def append(self, send: Send, done: Done) -> None:
         """Queue `send`; `done` gets the one answer, after the commit. Raises Refused at once
@@ -212,27 +218,36 @@ class Committer:
         if self._intents is not None:
             self._intents.begin(number, list({send.chat for send, _, _ in batch}))
             await asyncio.sleep(0)  # the record leaves with this turn, before the statement
+        self._attempted_at = None
         parts = [batch]
-        failures = 0
+        self._failures = 0
         while parts:
             part = self._in_time(parts.pop())
-            if not part:
-                continue
-            try:
-                rows = await self._write(part)
-            except StoreDownError as error:
-                self._metrics.commit_retries.inc()
-                await self._lost(error, failures)
-                failures += 1
-                parts.append(part)
-            except _BadRowError as error:
-                self._metrics.commit_retries.inc()
-                parts.extend(self._halves(part, error))
-            else:
-                self._answer(part, rows)
+            if part:
+                parts.extend(await self._attempt(part))
         if self._intents is not None:
+            if self._doubtful:
+                self._intents.doubt(number, sorted(self._doubtful))
             self._intents.end(number)
+        self._doubtful.clear()
         self._committed_at = asyncio.get_running_loop().time()
+
+    async def _attempt(self, part: list[Waiting]) -> list[list[Waiting]]:
+        """Write and answer; what is to be tried again, as a stack."""
+        now = self._now_ms()
+        try:
+            rows = await self._write(part, now)
+        except StoreDownError as error:
+            self._metrics.commit_retries.inc()
+            if self._attempted_at is None:
+                self._attempted_at = now
+            await self._lost(error)
+            return [part]
+        except _BadRowError as error:
+            self._metrics.commit_retries.inc()
+            return self._halves(part, error)
+        self._answer(part, rows)
+        return []
 
     def _in_time(self, part: list[Waiting]) -> list[Waiting]:
         """Answer TIMEOUT to what waits too long, here and in the queue; what is left of `part`."""
@@ -242,16 +257,17 @@ class Committer:
             late = [waiting for waiting in part if waiting[2] <= oldest]
             part = [waiting for waiting in part if waiting[2] > oldest]
             self._committing -= len(late)
+            if self._attempted_at is not None:
+                self._doubtful.update(send.chat for send, _, _ in late)
         while self._queue and self._queue[0][2] <= oldest:
             late.append(self._queue.popleft())
         for _, done, _ in late:
             done(Refused(ErrorCode.TIMEOUT))
         return part
 
-    async def _write(self, part: list[Waiting]) -> Sequence[Any]:
+    async def _write(self, part: list[Waiting], now: int) -> Sequence[Any]:
         """One call of the function, within what is left of the oldest row's time."""
         loop = asyncio.get_running_loop()
-        now = self._now_ms()
         columns = zip(*(msgspec.structs.astuple(send) for send, _, _ in part), strict=True)
         values = (now, now // DAY_MS, *map(list, columns))
         began = loop.time()
@@ -278,11 +294,12 @@ class Committer:
             await self._connection.exec_driver_sql("set plan_cache_mode = force_generic_plan")
         return self._connection
 
-    async def _lost(self, error: StoreDownError, failures: int) -> None:
-        if not failures:
+    async def _lost(self, error: StoreDownError) -> None:
+        if not self._failures:
             log.warning("commit repeated", extra={"why": str(error), "waiting": self.waiting})
         await self._drop_connection()
-        await asyncio.sleep(PAUSE_S[min(failures, len(PAUSE_S) - 1)])
+        await asyncio.sleep(PAUSE_S[min(self._failures, len(PAUSE_S) - 1)])
+        self._failures += 1
 
     async def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -310,43 +327,39 @@ class Committer:
         return []
 
     def _answer(self, part: list[Waiting], rows: Sequence[Any]) -> None:
-        fresh: list[Written] = []
+        fresh: dict[tuple[ChatId, int], Written] = {}
         answers: list[tuple[Done, Written | Refused]] = []
         copies: list[Waiting] = []
         for waiting, row in zip(part, rows, strict=True):
+            send, done, _ = waiting
             status = row[0]
             if status <= Status.REPEATED:
-                send = waiting[0]
-                written = Written(
-                    send,
-                    row[1],
-                    row[2],
-                    row[3],
-                    status == 1,
-                    row[6],
-                    row[7],
-                    row[8],
-                    row[9],
-                    row[10],
-                )
-                if status == Status.WRITTEN:
-                    fresh.append(written)
+                new = self._is_new(status, row[3]) and (send.chat, row[2]) not in fresh
+                written = Written(send, row[1], row[2], row[3], not new, *row[6:11])
+                if new:
+                    fresh[send.chat, row[2]] = written
                 else:
                     self._metrics.dedupe_hits.inc()
-                answers.append((waiting[1], written))
+                answers.append((done, written))
             elif status == Status.COPY_IN_BATCH:
                 copies.append(waiting)
             else:
-                answers.append((waiting[1], refusal(status, row[1], row[4], row[5])))
+                answers.append((done, refusal(status, row[1], row[4], row[5])))
         self._committing -= len(part)
         self._queue.extendleft(reversed(copies))
         if fresh:
-            self._on_batch(fresh)
+            self._on_batch(list(fresh.values()))
         now = asyncio.get_running_loop().time()
         for done, answer in answers:
             done(answer)
         for _, _, since in part:
             self._metrics.send_to_ack_seconds.observe(now - since)
+
+    def _is_new(self, status: int, at: int) -> bool:
+        """Whether this batch wrote the row: now, or in an attempt whose answer was lost."""
+        if status == Status.WRITTEN:
+            return True
+        return self._attempted_at is not None and at >= self._attempted_at
 
 
 async def _call(connection: AsyncConnection, values: tuple[Any, ...], day: int) -> Sequence[Any]:
@@ -367,7 +380,5 @@ async def _rows(connection: AsyncConnection, values: tuple[Any, ...]) -> Sequenc
         if is_gone(error):
             raise
         state = getattr(error.orig, "sqlstate", None) or ""
-        if state.startswith(_AGAIN):
-            raise StoreDownError(str(error.orig)) from error
         encoding = not state and "invalid input for query argument" in str(error.orig)
         raise _BadRowError(error, data=encoding or state.startswith(_BAD_ROW)) from error

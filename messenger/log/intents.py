@@ -42,6 +42,14 @@ class NodeIntents:
     def end(self, batch: int) -> None:
         self._bus.call("HDEL", self._key, batch)
 
+    def doubt(self, batch: int, chats: Sequence[ChatId]) -> None:
+        """Leave a record as a dead node does: swept when its lease is over, which is longer than a
+        lost statement lives. By then the rows are there or never come."""
+        name = f"{self._node}.{batch}"
+        self._bus.call("SET", node_key(name), "1", "EX", LEASE_S)
+        self._bus.call("HSET", intent_key(name), batch, pack_chats(chats))
+        self._bus.call("SADD", NODES_KEY, name)
+
     async def run(self) -> None:
         """Renew the lease until cancelled, then let it go."""
         try:

@@ -151,3 +151,24 @@ def test_given_chats_when_packed_then_unpacking_gives_them_back() -> None:
     chats = [ChatId(1), ChatId(2**63 - 1)]
 
     assert unpack_chats(pack_chats(chats)) == chats
+
+
+async def test_given_chats_in_doubt_when_their_lease_is_over_then_they_are_told_once(
+    database: Database, store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat = await a_chat()
+    async with database.statement() as connection:
+        await commit(connection, [a_send(chat, 1)])
+    intents, running = await start(bus, node)
+    told: list[Untold] = []
+    repair = Repair(bus, store, told.append, Metrics())
+
+    intents.doubt(7, [chat])
+    await repair.sweep()
+    assert not [one for one in told if one.chat == chat]  # the statement may still be running
+    await bus.ask("DEL", node_key(f"{node}.7"))  # its six seconds are over
+    await repair.sweep()
+    await repair.sweep()
+
+    assert [one.head.ev for one in told if one.chat == chat] == [1]
+    await stop(running)
