@@ -369,7 +369,10 @@ async def _call(connection: AsyncConnection, values: tuple[Any, ...], day: int) 
     except _BadRowError as error:
         if error.state != _NO_PARTITION:
             raise
-    await connection.exec_driver_sql(ENSURE_DAY.sql, (day,))
+    try:
+        await connection.exec_driver_sql(ENSURE_DAY.sql, (day,))
+    except DBAPIError as error:  # a right or a lock is lacking: sends wait, the node lives
+        raise StoreDownError(f"no partition of dedup: {error.orig}") from error
     return await _rows(connection, values)
 
 

@@ -239,9 +239,10 @@ TABLES = (
 
 # One partition of `dedup` a UTC day. Made apart and then attached, so that writers of other days
 # are not stopped: `create table .. partition of` would lock the whole table against everybody.
+# Nodes may run under a role that owns nothing: both functions act as the tables' owner.
 ENSURE_DEDUP = """
 create function ensure_dedup_partitions(p_day int) returns int
-language plpgsql as $$
+language plpgsql security definer set search_path from current as $$
 declare
   d int;
   made int := 0;
@@ -261,7 +262,7 @@ end $$
 
 DROP_DEDUP = """
 create function drop_dedup_partitions(p_before int) returns int
-language plpgsql as $$
+language plpgsql security definer set search_path from current as $$
 declare
   part record;
   dropped int := 0;

@@ -1,5 +1,6 @@
 """The committer against a function that fails as databases do."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -8,7 +9,7 @@ from messenger.db.engine import Database
 from messenger.db.migrate import migrate
 from messenger.feature import Refused
 from messenger.ids import ChatId
-from messenger.log.committer import Written
+from messenger.log.committer import DAY_MS, Written
 from messenger.wire.codes import ErrorCode
 from tests.db.conftest import EmptyDatabase, empty_database
 from tests.log.conftest import Answers, a_send, put_chat, running
@@ -88,3 +89,27 @@ async def test_given_a_bug_met_by_one_row_when_batched_then_the_others_are_writt
     assert sorted(one.seq for one in found if isinstance(one, Written)) == [*range(1, 8)]
     assert "send failed" in caplog.text
     assert "fine" not in caplog.text  # people's words never reach the log
+
+
+@pytest.mark.parametrize("state", ["42501", "40P01", "42P17"])
+async def test_given_a_day_whose_partition_cannot_be_made_when_sent_then_the_committer_lives(
+    own: Database, state: str
+) -> None:
+    async with own.statement() as connection:
+        await connection.exec_driver_sql("alter function ensure_dedup_partitions rename to ensure")
+        await connection.exec_driver_sql(
+            "create function ensure_dedup_partitions(int) returns int language plpgsql as"
+            f" $$ begin raise exception 'on purpose' using errcode = '{state}'; end $$"
+        )
+    answers = Answers()
+    day = 25_000
+    async with running(own, commit_deadline=0.2, now_ms=lambda: day * DAY_MS) as committer:
+        committer.append(a_send(CHAT, 1), answers.take)
+        [late] = await answers.count(1)
+        day = int(time.time() * 1000) // DAY_MS
+        committer.append(a_send(CHAT, 2), answers.take)
+        _, written = await answers.count(2)
+
+    assert isinstance(late, Refused)
+    assert late.code is ErrorCode.TIMEOUT
+    assert isinstance(written, Written)

@@ -1,6 +1,7 @@
 """The day partitions of dedup."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
@@ -96,3 +97,23 @@ async def test_given_a_table_that_is_locked_when_run_then_it_is_tried_again(
         running.cancel()
         await asyncio.wait([running], timeout=5)
         await database.close()
+
+
+async def test_given_a_role_that_may_not_make_tables_when_it_keeps_partitions_then_it_can(
+    empty_database: EmptyDatabase,
+) -> None:
+    role = f"r_{uuid4().hex}"
+    async with empty_database() as url:
+        await migrate(url)
+        database = await Database.connect(url)
+        async with database.statement() as connection:
+            await connection.exec_driver_sql(f"create role {role}")
+            await connection.exec_driver_sql(f"set role {role}")
+            for sql in ("ensure_dedup_partitions", "drop_dedup_partitions"):
+                await connection.exec_driver_sql(f"select {sql}($1)", (DAY,))
+            await connection.exec_driver_sql("reset role")
+            await connection.exec_driver_sql(f"drop role {role}")
+
+        found = await days(database)
+        await database.close()
+    assert found[:2] == [DAY, DAY + 1]
