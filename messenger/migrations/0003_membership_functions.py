@@ -78,7 +78,8 @@ begin
       c.flags, c.member_ver, c.epoch;
     return;
   end if;
-  foreach v_account in array p_accounts loop
+  -- in one order for all, as others lock seats without the chat
+  for v_account in select a from unnest(p_accounts) a order by a loop
     select * into mb from membership where chat_id = p_chat and account_id = v_account;
     refused := case when mb.role > 0 then 1
       when mb.role < 0 and (mb.until = 0 or mb.until > p_now) then 2
@@ -291,13 +292,18 @@ end $$
 
 EXPEL_MEMBERS = """
 create function expel_members(p_chat bigint, p_after bigint, p_limit int) returns setof bigint
-language sql volatile set enable_seqscan = off as $$
-  with s as (select m.account_id from membership m where m.chat_id = p_chat
-             and m.account_id > p_after order by m.account_id limit p_limit),
-  u as (update membership m set role = 0, rights = 0 from s where m.chat_id = p_chat
-        and m.account_id = s.account_id and m.role > 0)
-  select account_id from s order by 1
-$$
+language plpgsql volatile set enable_seqscan = off as $$
+declare
+  v_accounts bigint[];
+begin
+  perform 1 from chat where chat_id = p_chat for update;
+  select coalesce(array_agg(s.account_id order by s.account_id), '{}') into v_accounts from (
+    select m.account_id from membership m where m.chat_id = p_chat and m.account_id > p_after
+    order by m.account_id limit p_limit for update) s;
+  update membership m set role = 0, rights = 0 where m.chat_id = p_chat
+    and m.account_id = any(v_accounts) and m.role > 0;
+  return query select a from unnest(v_accounts) a order by a;
+end $$
 """
 
 # Status 2: no such message, 3: as many pins as allowed.
