@@ -69,6 +69,10 @@ class Connecting:
             session.pending.clear()
             self._metrics.connects.labels("BUS_DOWN").inc()
             raise Refused(ErrorCode.TOO_MANY_REQUESTS) from None
+        finally:
+            if not session.connected:  # refused, or the socket went away while we read
+                for subscription in list(session.subscriptions.values()):
+                    self._subscribing.leave(session, subscription)
         self._metrics.connects.labels("OK").inc()
         self._metrics.login_seconds.observe(time.perf_counter() - started)
 
@@ -88,9 +92,9 @@ class Connecting:
         session.caller = _caller(claims, session)
         session.info = ClientInfo(claims.user, session.client, claims.info or NOTHING)
         topics = self._topics(session, claims)
-        if session.caller is not None:
-            await self._check_revoked(session.caller)
         results = await self._attach_all(session, topics, request.subs)
+        if session.caller is not None:  # once we listen: a revocation from now on is heard
+            await self._check_revoked(session.caller)
         if not session.answers:
             return
         await self._replace_older(session)

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from websockets.datastructures import MultipleValuesError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 CLOSE_TIMEOUT_S = 5.0  # from our close frame to the abort
+SLICE = 4_096  # bytes given to the general parser between two looks at what came of them
+CONTROL_MOST = 1_000  # pings, pongs and fragments in a window; SDKs send one in 25 s
+CONTROL_WINDOW_S = 10.0
 SLOW_TIMEOUT_S = 1.0  # a peer that does not read gets no longer
 PATH = "/connection/websocket"
 PROTOBUF = "centrifuge-protobuf"
@@ -93,7 +97,10 @@ class GatewayProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_binary_message",
+        "_control",
+        "_control_until",
         "_excused",
+        "_flooded",
         "_fragments",
         "_rest",
         "_timer",
@@ -128,6 +135,9 @@ class GatewayProtocol(asyncio.Protocol):
         self._excused = 0
         self._rest = b""
         self._usual = True
+        self._control = 0
+        self._control_until = 0.0
+        self._flooded = False
         self._timer: asyncio.TimerHandle | None = None
 
     # what the loop and uvicorn call
@@ -149,7 +159,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         ws = self.ws
-        if ws is None:
+        if ws is None or self._flooded:
             return
         if self._usual and self.handler is not None:
             data = self._cut(data, ws)
@@ -162,6 +172,8 @@ class GatewayProtocol(asyncio.Protocol):
             data = self._rest + data
         found = cut(data, self.door.frame_bytes)
         for first, payload in found.frames:
+            if self._flooded:
+                return b""
             if first in (TEXT, BINARY):
                 self._on_message(payload, binary=first == BINARY)
             else:
@@ -171,13 +183,29 @@ class GatewayProtocol(asyncio.Protocol):
         return b"" if found.usual else data[found.used :]
 
     def _parse(self, data: bytes, ws: ServerProtocol) -> None:
-        ws.receive_data(data)
-        for event in ws.events_received():
-            if isinstance(event, Frame):
-                self._on_frame(event)
-            elif isinstance(event, Request):
-                self._on_request(event, ws)
-        self._send_control()
+        """By the library, in slices: what a peer packs into one read must not stop the loop."""
+        for at in range(0, len(data), SLICE):
+            ws.receive_data(data[at : at + SLICE])
+            for event in ws.events_received():
+                if isinstance(event, Request):
+                    self._on_request(event, ws)
+                elif isinstance(event, Frame) and not self._is_flood():
+                    self._on_frame(event)
+            self._send_control()
+            if self._flooded:
+                return
+
+    def _is_flood(self) -> bool:
+        """Pings and fragments cost more than they say, so they are counted before anything else."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._control_until:
+            self._control, self._control_until = 0, loop.time() + CONTROL_WINDOW_S
+        self._control += 1
+        if self._control > CONTROL_MOST and not self._flooded:
+            self._flooded = True
+            self.close(CloseCode.TOO_MANY_REQUESTS, timeout_s=SLOW_TIMEOUT_S)
+            self.pause_reading()
+        return self._flooded
 
     def eof_received(self) -> None:
         if self.ws is not None:
@@ -270,22 +298,26 @@ class GatewayProtocol(asyncio.Protocol):
         if out:
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
             out.clear()
+            if not self.lagging:  # the reply has left: nothing is queued behind it
+                self._excused = 0
 
     # inside
 
     def _on_request(self, request: Request, ws: ServerProtocol) -> None:
         headers = request.headers
-        if not headers.get("Sec-WebSocket-Protocol", "x"):
+        offered = headers.get_all("Sec-WebSocket-Protocol")
+        if offered and not any(offered):
             del headers["Sec-WebSocket-Protocol"]  # old centrifuge-python sends an empty one
         try:
             if request.path.partition("?")[0] != PATH:
                 raise Refusal(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}")
             handler = self.door.open(self, request)
-        except Refusal as refusal:
-            response = ws.reject(refusal.status, refusal.why + "\n")
-            if refusal.retry_after_s:
-                response.headers["Retry-After"] = str(refusal.retry_after_s)
-            ws.send_response(response)
+        except MultipleValuesError:
+            refusal = Refusal(HTTPStatus.BAD_REQUEST, "a header is given twice")
+            self._refuse(ws, refusal)
+            return
+        except Refusal as refused:
+            self._refuse(ws, refused)
             return
         response = ws.accept(request)
         ws.send_response(response)
@@ -293,6 +325,12 @@ class GatewayProtocol(asyncio.Protocol):
             self.handler = handler
         else:
             handler.on_closed(None)
+
+    def _refuse(self, ws: ServerProtocol, refusal: Refusal) -> None:
+        response = ws.reject(refusal.status, refusal.why + "\n")
+        if refusal.retry_after_s:
+            response.headers["Retry-After"] = str(refusal.retry_after_s)
+        ws.send_response(response)
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
@@ -302,7 +340,8 @@ class GatewayProtocol(asyncio.Protocol):
             else:
                 self._fragments = [bytes(frame.data)]
         elif frame.opcode is Opcode.CONT and self._fragments is not None:
-            self._fragments.append(bytes(frame.data))
+            if frame.data:
+                self._fragments.append(bytes(frame.data))
             if frame.fin:
                 message, self._fragments = b"".join(self._fragments), None
                 self._on_message(message, binary=self._binary_message)

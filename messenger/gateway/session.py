@@ -238,8 +238,10 @@ class Session:
             return
         settings = self.gateway.settings
         if self.pong_by and now >= self.pong_by:
-            self.close(CloseCode.NO_PONG)
-            return
+            if self.reading:
+                self.close(CloseCode.NO_PONG)
+                return
+            self.pong_by = now + settings.pong  # its pong waits behind what we do not read
         if now >= self.ping_at:
             self.ping_at = now + settings.ping
             self.pong_by = now + settings.pong

@@ -6,9 +6,12 @@ so that they do not stand in the way of everyone else.
 """
 
 import asyncio
+import logging
 from collections import deque
 from enum import IntEnum
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 SLICE = 512  # bulk writes per turn: about 4 ms
 
@@ -61,10 +64,17 @@ class Turn:
         self._scheduled = False
         urgent, self._urgent = self._urgent, []
         for connection in urgent:
-            connection.flush()
+            _flush(connection)
         bulk = self._bulk
         for _ in range(min(SLICE, len(bulk))):
-            bulk.popleft().flush()  # one that was flushed as urgent meanwhile has nothing left
+            _flush(bulk.popleft())  # one that was flushed as urgent meanwhile has nothing left
         if bulk:
             self._scheduled = True
             self._loop.call_soon(self._flush)
+
+
+def _flush(connection: Flushable) -> None:
+    try:
+        connection.flush()
+    except Exception:
+        log.warning("flush failed", exc_info=True)

@@ -5,8 +5,11 @@ in the seconds in which something of its own is due.
 """
 
 import asyncio
+import logging
 import time
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Timed(Protocol):
@@ -45,7 +48,10 @@ class Wheel:
             self._turned += 1
             for timed in self._buckets.pop(self._turned, ()):
                 timed.second = 0
-                timed.tick(now)
+                try:
+                    timed.tick(now)
+                except Exception:  # one session's bug must not stop everybody's clock
+                    log.exception("tick failed")
 
     async def run(self) -> None:
         while True:

@@ -1,0 +1,101 @@
+"""What a hostile peer may try below the protocol: floods, doubled headers, cut sockets."""
+
+import asyncio
+
+import pytest
+
+from messenger.wire.codes import CloseCode
+from tests.gateway.conftest import Served
+from tests.gateway.test_connection import KEY, Raw, client_frame
+from tests.support.platform import Platform
+
+PINGS = client_frame(b"", first=0x89)
+CONTS = client_frame(b"", first=0x00)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [PINGS * 40_000, client_frame(b"", first=0x01) + CONTS * 40_000],
+    ids=["pings", "fragments"],
+)
+async def test_given_a_flood_of_cheap_frames_when_it_comes_then_the_peer_goes_and_the_loop_turns(
+    echo: Served, flood: bytes
+) -> None:
+    raw = await (await Raw.open(echo)).upgraded()
+    handler = echo.door.handlers[-1]
+    loop = asyncio.get_running_loop()
+    worst = 0.0
+
+    async def measure() -> None:
+        nonlocal worst
+        while not handler.closed.is_set():
+            began = loop.time()
+            await asyncio.sleep(0)
+            worst = max(worst, loop.time() - began)
+
+    measuring = asyncio.ensure_future(measure())
+    raw.writer.write(flood)
+    await asyncio.wait_for(handler.closed.wait(), 10)
+    await measuring
+
+    assert worst < 2.0  # 40,000 frames by the general parser took far longer
+    raw.writer.transport.abort()
+
+
+@pytest.mark.parametrize("name", ["Origin", "Host"])
+async def test_given_a_header_twice_when_upgrading_then_the_connection_is_forgotten(
+    node: Platform, name: str
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.settings.port)
+    writer.write(
+        f"GET /connection/websocket HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n{name}: y\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: {KEY}\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+
+    assert b" 400 " in answer.split(b"\r\n")[0]
+    writer.close()
+
+
+async def test_given_replies_that_were_read_when_it_stalls_then_no_credit_is_left(
+    echo: Served,
+) -> None:
+    raw = await (await Raw.open(echo)).upgraded()
+    connection = echo.door.handlers[-1].connection
+
+    for _ in range(10):
+        connection.write_reply(b"\x81\x01x" * 20_000)
+        async with asyncio.timeout(5):
+            await raw.reader.readexactly(60_000)
+
+    assert connection._excused <= 60_000
+    connection.close(CloseCode.CLOSED)
+    raw.close()
+
+
+async def test_given_sockets_cut_in_mid_connect_when_all_is_quiet_then_nothing_stays(
+    platform: Platform,
+) -> None:
+    people = [await platform.signs_up(f"cut {n}") for n in range(5)]
+    hub = platform.node.gateway._hub
+    before = hub.listened()
+
+    async def cut(token: str) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", platform.settings.port)
+        writer.write(
+            "GET /connection/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {KEY}\r\n\r\n".encode()
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(client_frame(b'{"id":1,"connect":{"token":"%b"}}' % token.encode()))
+        await asyncio.sleep(0)
+        writer.transport.abort()
+
+    for _ in range(10):
+        await asyncio.gather(*(cut(one.token) for one in people))
+    async with asyncio.timeout(10):
+        while hub.listened() != before or platform.node.gateway.sessions:  # noqa: ASYNC110 - counts
+            await asyncio.sleep(0.02)
