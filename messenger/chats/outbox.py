@@ -33,6 +33,7 @@ from messenger.log.store import ChatStore
 POLL_S = 5.0
 OLD_MS = 5_000  # younger rows belong to a caller who is still at it
 POLL_ROWS = 100
+RETRY_MS = 60_000  # of a row that could not be finished: the next ones come first
 SLICE = 500  # accounts a transaction: it must stay far below the statement timeout
 SLICES = 20  # of one deleted chat a round; other rows must not wait for a giant
 BURST = 16  # events told in one turn of the loop: 100 new members would stop it for long
@@ -105,7 +106,7 @@ class Outbox:
         """Mark the chat as big for each member; it stays so for ever."""
         waiting = await self._changes.due_of(chat, [NOBODY])
         await self._mark_big(chat)
-        await self._changes.drop(chat, [row.n for row in waiting if row.kind is Due.BIG])
+        await self._changes.drop(chat, [row.n for row in waiting if row.kind == Due.BIG])
 
     async def deleted(self, chat: ChatId) -> None:
         """Empty a deleted chat, as far as one round may take."""
@@ -120,12 +121,18 @@ class Outbox:
                 await self.settle_left()
             except StoreDown:
                 log.warning("changes of members wait for the database")
+            except Exception:  # a dead task would end the node, and with it everybody's chats
+                log.exception("changes of members cannot be read")
 
     async def settle_left(self) -> int:
         """One round of the poller; how many rows it saw."""
         left = await self._changes.due(self._now_ms() - OLD_MS, POLL_ROWS)
         for row in left:
-            await self._repeat(row)
+            try:
+                await self._repeat(row)
+            except Exception:  # also a statement too slow for this row: the others must not wait
+                log.exception("a change of members is left for later", extra={"chat": row.chat})
+                await self._changes.postpone(row.chat, row.n, self._now_ms() + RETRY_MS)
         return len(left)
 
     async def _repeat(self, row: OutboxRow) -> None:
@@ -140,6 +147,8 @@ class Outbox:
             case Due.DELETED:
                 if not await self._expel(row):
                     return
+            case _:
+                raise ValueError(f"kind {row.kind} of another version")
         await self._changes.drop(row.chat, [row.n])
 
     async def _copy(

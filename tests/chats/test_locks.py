@@ -20,12 +20,16 @@ async def test_given_a_locked_chat_then_no_seat_of_it_is_taken(
     async with world.db.transaction() as first:
         await first.exec_driver_sql(LOCK_CHAT, (chat,))
         with pytest.raises((DBAPIError, StoreDown), match="lock timeout"):
-            async with world.db.transaction() as second:
-                await second.exec_driver_sql("set local lock_timeout = 50")
-                await second.exec_driver_sql("select expel_members($1, 0, 10)", (chat,))
+            await expel_at_once(world, chat)
 
     assert await Changes(world.db).expel(ChatId(chat), 0, 1) == [min(mina.account, reza.account)]
     assert await world.count("membership", "chat_id = $1 and role > 0", chat) == 1
+
+
+async def expel_at_once(world: World, chat: int) -> None:
+    async with world.db.transaction() as connection:
+        await connection.exec_driver_sql("set local lock_timeout = 50")
+        await connection.exec_driver_sql("select expel_members($1, 0, 10)", (chat,))
 
 
 async def test_given_accounts_in_any_order_then_seats_are_given_in_theirs(

@@ -115,7 +115,7 @@ async def test_given_a_crash_while_deleting_then_the_poller_goes_on_where_it_end
     await changes(world).delete(world.clock.now_ms(), ChatId(int(chat)), mina.account)
     gone = await changes(world).expel(ChatId(int(chat)), 0, 2)
     [row] = await changes(world).due_of(ChatId(int(chat)), [NOBODY])
-    assert row.kind is Due.DELETED
+    assert row.kind == Due.DELETED
 
     await settle(world)
 

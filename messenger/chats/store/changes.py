@@ -74,7 +74,9 @@ ADVANCE = Statement(
     " where chat_id = $1 and n = $2 returning n",
     key="chat_id",
 )
-
+POSTPONE = Statement(
+    "update outbox_c set at = $3 where chat_id = $1 and n = $2 returning n", key="chat_id"
+)
 
 NOBODY = AccountId(0)
 
@@ -108,7 +110,8 @@ class OutboxRow(Struct, frozen=True):
     chat: ChatId
     n: int
     account: AccountId
-    kind: Due
+    kind: int
+    """A `Due`, or what another version of the platform wrote."""
     payload: dict[str, Any]
 
 
@@ -290,6 +293,10 @@ class Changes:
         """A deletion has come as far as this account."""
         await rows(self._db, ADVANCE, chat, n, str(after))
 
+    async def postpone(self, chat: ChatId, n: int, at_ms: int) -> None:
+        """Leave the row alone until `at_ms`."""
+        await rows(self._db, POSTPONE, chat, n, at_ms)
+
 
 def _outcome(
     chat: ChatId,
@@ -305,7 +312,7 @@ def _outcome(
 
 
 def _outbox(row: Sequence[Any]) -> OutboxRow:
-    return OutboxRow(row[0], row[1], row[2], Due(row[3]), row[4] or {})
+    return OutboxRow(row[0], row[1], row[2], row[3], row[4] or {})
 
 
 def _text(value: Mapping[str, Any]) -> str:
