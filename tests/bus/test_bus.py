@@ -178,18 +178,41 @@ async def test_given_redis_frozen_when_the_time_out_passes_then_callers_get_bus_
         assert await node.ear.next() == ("eph:1", b"1")
 
 
-async def test_given_a_full_queue_when_more_is_sent_then_the_link_is_opened_anew(
+async def test_given_a_fan_out_over_the_bound_when_redis_reads_then_every_append_is_answered(
+    new_redis: NewRedis,
+) -> None:
+    server = await new_redis(cluster_enabled="no")
+    async with running(server.url, bus_queue=1_000_000, redis_timeout=5) as node:
+        answers: asyncio.Queue[object] = asyncio.Queue()
+        update = b'"%b"' % (b"x" * 16_384)
+
+        for account in range(300):
+            node.streams.append_user(account, update, answers.put_nowait)
+
+        async with asyncio.timeout(5):
+            replies = [await answers.get() for _ in range(300)]
+        assert replies == [None] * 300  # nobody is active
+        assert not node.ear.lost.is_set()
+
+
+async def test_given_a_full_queue_when_redis_reads_nothing_then_the_link_is_opened_anew(
     new_redis: NewRedis,
 ) -> None:
     server = await new_redis(cluster_enabled="no")
     async with running(server.url, bus_queue=1_000_000, redis_timeout=5) as node:
         answers: asyncio.Queue[object] = asyncio.Queue()
 
-        for _ in range(3):
-            node.bus.call("ECHO", b"x" * 400_000, done=answers.put_nowait)
+        server.freeze()
+        sent = 0
+        while not node.ear.lost.is_set():
+            if node.bus.shards[0].queued_bytes <= 1_000_000:
+                node.bus.call("ECHO", b"x" * 400_000, done=answers.put_nowait)
+                sent += 1
+            await asyncio.sleep(0)
+        server.thaw()
 
         async with asyncio.timeout(5):
-            replies = [await answers.get() for _ in range(3)]
+            replies = [await answers.get() for _ in range(sent)]
             await node.ear.back.wait()
         assert all(isinstance(reply, BusDown) for reply in replies)
         assert await node.bus.ask("ECHO", "hello") == b"hello"

@@ -23,6 +23,8 @@ class Peer:
         self.done = asyncio.Event()
         self.pushed: asyncio.Queue[list[object]] = asyncio.Queue()
         self.metrics = Metrics()
+        self.reads = asyncio.Event()
+        self.reads.set()
         self._writer: asyncio.StreamWriter
 
     def say(self, reply: bytes) -> None:
@@ -36,6 +38,7 @@ class Peer:
         try:
             while data := await reader.read(65_536):
                 self.heard.put_nowait(data)
+                await self.reads.wait()
         except ConnectionError:
             pass  # the link was cut off, not closed
         finally:
@@ -89,6 +92,45 @@ async def test_given_commands_of_one_turn_when_sent_then_they_leave_in_one_write
         peer.say(b"$1\r\n1\r")
         peer.say(b"\n$1\r\n2\r\n")
         assert (await first, await second) == (b"1", b"2")
+
+
+async def test_given_a_turn_far_over_the_bound_when_the_peer_reads_then_all_of_it_arrives() -> None:
+    async with linked() as peer:
+        total = 0
+        for _ in range(200):
+            peer.link.send_packed(b"x" * 20_000)
+            total += 20_000
+        async with asyncio.timeout(5):
+            while total:
+                total -= len(await peer.heard.get())
+        assert not peer.link.closed
+        assert peer.link.queued_bytes == 0
+
+
+async def test_given_a_peer_that_reads_nothing_when_over_the_bound_then_the_link_is_given_up() -> (
+    None
+):
+    async with linked() as peer:
+        peer.reads.clear()
+        most = 0
+        while not peer.link.closed:
+            if peer.link.queued_bytes <= 1_000_000:
+                peer.link.send_packed(b"x" * 100_000)
+            most = max(most, peer.link.queued_bytes)
+            await asyncio.sleep(0)
+        peer.reads.set()
+        assert await peer.closes() == "queue full"
+        assert most <= 1_100_000
+
+
+async def test_given_one_turn_of_many_times_the_bound_when_sent_then_the_link_is_given_up() -> None:
+    async with linked() as peer:
+        peer.reads.clear()
+        for _ in range(200):
+            peer.link.send_packed(b"x" * 200_000)
+        assert peer.link.closed
+        peer.reads.set()
+        assert await peer.closes() == "queue full"
 
 
 async def test_given_answers_owed_when_the_peer_hangs_up_then_each_becomes_bus_down() -> None:
