@@ -73,5 +73,6 @@ def discard(home: Path) -> None:
     """Remove a home folder, and the data that a server started by root keeps elsewhere."""
     link = home / "postgres"
     if link.is_symlink():
-        shutil.rmtree(link.readlink().parent)
-    shutil.rmtree(home)
+        # a server that was told to stop may still be removing its own files
+        shutil.rmtree(link.readlink().parent, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)

@@ -9,6 +9,8 @@ import time
 import uuid
 from collections.abc import Callable
 
+from sqlalchemy.exc import DBAPIError
+
 from messenger.db.engine import Database, StoreDownError
 from messenger.db.statements import Statement
 from messenger.ids import Minter
@@ -35,12 +37,13 @@ CLAIM = Statement(
 )
 RENEW = Statement(
     f"update generator set expires_at = {_NOW} + {LEASE_MS}"  # noqa: S608
-    f" where gen_id = $1 and owner = $2 and expires_at > {_NOW} returning gen_id",
+    " where gen_id = $1 and owner = $2 returning gen_id",
     key="gen_id",
     cold=True,
 )
 RELEASE = Statement(
-    f"update generator set expires_at = {_NOW} where gen_id = $1 and owner = $2",  # noqa: S608
+    f"update generator set expires_at = {_NOW}, owner = ''"  # noqa: S608
+    " where gen_id = $1 and owner = $2",
     key="gen_id",
     cold=True,
 )
@@ -75,13 +78,17 @@ class Lease:
             await self._release()
 
     async def renew(self) -> None:
-        """Once; a database that is down is survived for as long as minting goes on."""
+        """Once; a database that is down is survived for as long as minting goes on.
+
+        A process that was frozen for longer than its lease keeps the number if nobody took it: it
+        minted nothing meanwhile.
+        """
         asked = self._monotonic()
         try:
             async with self._db.statement() as connection:
                 result = await connection.exec_driver_sql(RENEW.sql, (self.generator, self._owner))
                 kept = result.fetchone() is not None
-        except StoreDownError:
+        except (StoreDownError, DBAPIError):  # too long of it, and minting stops
             return
         if not kept:
             raise LeaseLostError(f"generator {self.generator} belongs to another process")

@@ -58,11 +58,25 @@ async def test_given_a_lease_that_was_not_renewed_when_minting_then_it_stops(
         lease.minter.mint()
 
 
-async def test_given_an_expired_lease_when_renewed_then_its_holder_learns_that_it_is_lost(
+async def test_given_an_expired_lease_that_nobody_took_when_renewed_then_it_is_kept(
     database: Database,
 ) -> None:
     lease = await lease_generator(database, "node")
     await expire(database, lease.generator, 1)
+
+    await lease.renew()
+
+    assert lease.minter.mint() > 0
+
+
+async def test_given_a_lease_that_another_took_when_renewed_then_its_holder_learns_that_it_is_lost(
+    database: Database,
+) -> None:
+    lease = await lease_generator(database, "node")
+    async with database.statement() as connection:
+        await connection.exec_driver_sql(
+            "update generator set owner = 'another' where gen_id = $1", (lease.generator,)
+        )
 
     with pytest.raises(LeaseLostError):
         await lease.renew()

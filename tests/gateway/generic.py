@@ -65,7 +65,7 @@ async def generic_node(settings: Settings, **changes: object) -> AsyncIterator[P
         yield platform
 
 
-def token(user: str = "u1", ttl_s: float | None = 60, **more: Any) -> str:
+def token(user: str = "u1", ttl_s: float | None = 3600, **more: Any) -> str:
     return ConnectionTokens([KEY]).sign(user, ttl_s, **more)
 
 

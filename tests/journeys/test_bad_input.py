@@ -17,6 +17,7 @@ from messenger.client.errors import RpcError
 from messenger.client.http import post
 from messenger.client.websocket import Client
 from messenger.db.engine import metadata
+from messenger.db.migrate import migrate
 from messenger.feature import Access, Rpc
 from messenger.settings import Settings
 from messenger.wire.messages import RpcRequest
@@ -33,8 +34,22 @@ async def node(settings: Settings) -> AsyncIterator[Platform]:
         name: msgspec.structs.replace(rule, burst=1e6, per_s=1e6)
         for name, rule in settings.limits.items()
     }
-    async with running(settings, limits=limits, command_rate=1e6) as platform:
+    url = await a_database(settings.database_url or "")
+    async with running(settings, limits=limits, command_rate=1e6, database_url=url) as platform:
         yield platform
+
+
+async def a_database(url: str) -> str:
+    """A database of its own, where nobody else's rows change while we count."""
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("drop database if exists bad_input")
+        await connection.exec_driver_sql("create database bad_input")
+    await engine.dispose()
+    own = url.replace("/peyk?", "/bad_input?")
+    assert own != url
+    await migrate(own)
+    return own
 
 
 @pytest.fixture(scope="module")
