@@ -26,6 +26,7 @@ PAGE = 100
 POLL_S = 5.0
 OLD_MS = 5_000  # younger rows belong to a caller who is still at it
 POLL_ROWS = 100
+RETRY_MS = 60_000  # for a row that fails: the oldest come first, it must not keep others waiting
 SETTLE_TRIES = 5
 
 log = logging.getLogger(__name__)
@@ -104,11 +105,19 @@ class Blocks:
                 await self.settle_left()
             except StoreDown:
                 log.warning("blocks wait for the database")
+            except Exception:  # the root of a task: it outlives a bug
+                log.exception("blocks not settled")
 
     async def settle_left(self) -> int:
         """One round of the poller; how many halves it finished."""
-        left = await self._relations.unsettled(self._now_ms() - OLD_MS, POLL_ROWS)
-        for row in left:
-            await self.settle(row.account, row.peer)
+        done = 0
+        for row in await self._relations.unsettled(self._now_ms() - OLD_MS, POLL_ROWS):
+            try:
+                await self.settle(row.account, row.peer)
+            except Exception:
+                log.exception("block not settled", extra={"retry_ms": RETRY_MS})
+                await self._relations.postpone(row, self._now_ms() + RETRY_MS)
+                continue
             await self._relations.settled(row.account, row.n)
-        return len(left)
+            done += 1
+        return done

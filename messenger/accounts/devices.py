@@ -213,6 +213,11 @@ class Devices:
                 log.warning("revocations wait for Redis or the database")
                 self._late.set()
                 await asyncio.sleep(RETRY_S)
+            except Exception:  # the root of a task: it outlives one that Redis does not take
+                log.exception("revocations not written")
+                self._unmarked.rotate(-1)
+                self._late.set()
+                await asyncio.sleep(RETRY_S)
 
     async def _catch_up(self) -> None:
         while self._unmarked:

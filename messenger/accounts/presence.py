@@ -130,10 +130,20 @@ class Presence:
                 batch = dict(list(self._changed.items())[:BATCH])
                 for account in batch:
                     del self._changed[account]
-                try:
-                    await self._tell(batch)
-                except (BusDown, StoreDown):
-                    log.warning("presence changes dropped", extra={"accounts": len(batch)})
+                await self._tell_all(batch)
+
+    async def _tell_all(self, batch: dict[AccountId, bool]) -> None:
+        """Tell of each; one whose rows cannot be read is left out of a batch told again."""
+        try:
+            await self._tell(batch)
+        except (BusDown, StoreDown):
+            log.warning("presence changes dropped", extra={"accounts": len(batch)})
+        except Exception:  # the root of a task: it outlives a bad row
+            if len(batch) == 1:
+                log.exception("presence change dropped")
+                return
+            for account, everyone in batch.items():
+                await self._tell_all({account: everyone})
 
     async def _run_leases(self) -> None:
         while True:

@@ -76,8 +76,14 @@ class Repair:
         told = 0
         for name in await self._bus.ask("SMEMBERS", NODES_KEY):
             node = name.decode()
-            if not await self._bus.ask("EXISTS", node_key(node)) and await self._lock(node):
+            if await self._bus.ask("EXISTS", node_key(node)) or not await self._lock(node):
+                continue
+            try:
                 told += await self._sweep_node(node)
+            except (BusDown, StoreDownError):
+                raise
+            except Exception:  # its lock keeps it away for a while; the others come first
+                log.exception("node not swept", extra={"node": node})
         return told
 
     async def _lock(self, node: str) -> bool:

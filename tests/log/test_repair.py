@@ -11,7 +11,7 @@ from messenger.bus.bus import Bus
 from messenger.bus.keys import intent_key, node_key
 from messenger.db.engine import Database
 from messenger.ids import ChatId
-from messenger.log.intents import NodeIntents, pack_chats, unpack_chats
+from messenger.log.intents import NODES_KEY, NodeIntents, pack_chats, unpack_chats
 from messenger.log.repair import Repair, Untold
 from messenger.log.store import ChatStore
 from messenger.metrics import Metrics
@@ -172,3 +172,20 @@ async def test_given_chats_in_doubt_when_their_lease_is_over_then_they_are_told_
 
     assert [one.head.ev for one in told if one.chat == chat] == [1]
     await stop(running)
+
+
+async def test_given_a_record_that_cannot_be_read_when_swept_then_other_nodes_are_swept(
+    store: ChatStore, bus: Bus, node: str, a_chat: AChat, caplog: pytest.LogCaptureFixture
+) -> None:
+    chat = await a_chat()
+    for name, record in ((f"{node}.a", b"x"), (f"{node}.b", pack_chats([chat])), (node, b"x")):
+        await bus.ask("HSET", intent_key(name), 1, record)
+        await bus.ask("SADD", NODES_KEY, name)
+    told: list[Untold] = []
+
+    await Repair(bus, store, told.append, Metrics()).sweep()
+
+    assert [one.chat for one in told] == [chat]
+    assert "node not swept" in caplog.text
+    for name in (f"{node}.a", node):
+        await bus.ask("SREM", NODES_KEY, name)

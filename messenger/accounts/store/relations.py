@@ -57,6 +57,9 @@ DENY = Statement("select deny_in_direct($1, $2, $3)", key="chat_id")
 DONE = Statement(
     "delete from outbox_a where account_id = $1 and n = $2 and kind = $3", key="account_id"
 )
+POSTPONE = Statement(
+    "update outbox_a set at = $3 where account_id = $1 and n = $2", key="account_id"
+)
 UNSETTLED = Statement(
     "select account_id, n, peer_id from outbox_a where kind = $1 and at < $2 order by at limit $3",
     key="account_id",
@@ -147,6 +150,9 @@ class RelationStore:
 
     async def settled(self, account: AccountId, n: int) -> None:
         await execute(self._db, DONE, account, n, OUTBOX_BLOCK)
+
+    async def postpone(self, row: Unsettled, until_ms: int) -> None:
+        await execute(self._db, POSTPONE, row.account, row.n, until_ms)
 
     async def unsettled(self, before_ms: int, limit: int) -> list[Unsettled]:
         """Blocks whose second half did not follow the first."""
