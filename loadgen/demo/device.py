@@ -5,6 +5,7 @@ client's. What is noted is what came out of the rules, so a fault of theirs show
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 
@@ -23,6 +24,10 @@ INSIST_S = 30.0
 CONNECT_TRIES = 3
 HINTS = ("chat.dirty",)
 """Updates that tell of an event without being it."""
+
+
+class StrandedError(Exception):
+    """A cut device could not connect again; the text says how its last try ended."""
 
 
 class Clock:
@@ -112,9 +117,12 @@ class Device:
         """Edit (with a text) or delete for all (without) an own message once it is stored."""
         change = Change(step.event, step.of, chat, step.text)
         self._ledger.change(change)
-        async with asyncio.timeout(INSIST_S):
-            await self._settled[step.of].wait()
         message = self._ledger.messages[step.of]
+        try:
+            async with asyncio.timeout(INSIST_S):
+                await self._settled[step.of].wait()
+        except TimeoutError:
+            return  # the message stays unanswered, and so does this
         if message.outcome is not Outcome.ACKED:
             self._ledger.refused(step.event, 0)
             return
@@ -180,7 +188,11 @@ class Device:
                 message.cut = True
         self.client.cut()
         await asyncio.sleep(away_s)
-        await self.client.resume()
+        try:
+            await self.client.resume()
+        except TimeoutError:
+            why = f"device {self.index} did not come back: {self.client.closed_with}"
+            raise StrandedError(why) from None
         return cut_s, self._clock.now()
 
     def caught_up(self, heads: dict[str, int]) -> bool:
@@ -206,20 +218,25 @@ class Device:
 
     async def _insist(self, method: str, data: Json, event: int = 0) -> Json | None:
         """Repeat over cut sockets and short refusals; None once it is refused or given up."""
-        async with asyncio.timeout(INSIST_S):
-            while True:
-                await self.client.wait_until(lambda: self.client.connected, INSIST_S)
-                try:
-                    return await self.client.rpc(method, data)
-                except RpcError as error:
-                    self._board.refusals[error.message] += 1
-                    if error.retry_after_s is None:
-                        if event:
-                            self._ledger.refused(event, error.code)
-                        return None
-                    await asyncio.sleep(error.retry_after_s)
-                except (Disconnected, TimeoutError):
-                    await asyncio.sleep(0)  # the same request again: all three are idempotent
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(INSIST_S):
+                return await self._repeat(method, data, event)
+        return None
+
+    async def _repeat(self, method: str, data: Json, event: int) -> Json | None:
+        while True:
+            await self.client.wait_until(lambda: self.client.connected, INSIST_S)
+            try:
+                return await self.client.rpc(method, data)
+            except RpcError as error:
+                self._board.refusals[error.message] += 1
+                if error.retry_after_s is None:
+                    if event:
+                        self._ledger.refused(event, error.code)
+                    return None
+                await asyncio.sleep(error.retry_after_s)
+            except (Disconnected, TimeoutError):
+                await asyncio.sleep(0)  # the same request again: all three are idempotent
 
     def _answered(self, message: Message, sending: Sending) -> None:
         if sending.error is not None:

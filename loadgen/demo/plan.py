@@ -27,6 +27,8 @@ EDIT, DELETE, READ, TYPING, REPLY = 0.06, 0.04, 0.45, 0.30, 0.12
 CUT_SHARE = 0.25
 """Of the devices: how many lose their socket once or twice on the way."""
 AWAY_S = (0.15, 4.0)
+BACK_S = 1.0
+"""At least, between coming back and the next cut."""
 QUIET_S = 2.0
 """Nobody is cut in the last seconds, so that all are back for the last word."""
 
@@ -217,10 +219,12 @@ def _cuts(draw: random.Random, population: Population, seconds: float) -> list[_
         return drafts
     for device in range(len(population.owners)):
         times = draw.choice((1, 1, 2)) if draw.random() < CUT_SHARE else 0
-        for _ in range(times):
-            at_s = draw.uniform(0.2, last)
-            away_s = min(draw.uniform(*AWAY_S), seconds - at_s)
-            drafts.append(_Draft(at_s, device, Act.CUT, -1, away_s=away_s))
+        back_s = 0.0
+        for at_s in sorted(draw.uniform(0.2, last) for _ in range(times)):
+            if at_s >= back_s:  # who is away cannot be cut
+                away_s = min(draw.uniform(*AWAY_S), seconds - at_s)
+                back_s = at_s + away_s + BACK_S
+                drafts.append(_Draft(at_s, device, Act.CUT, -1, away_s=away_s))
     return drafts
 
 

@@ -15,6 +15,7 @@ from loadgen.bench.procstat import CLASSES, Processes, Usage, between
 from loadgen.demo.board import Board
 from loadgen.demo.conservation import Verdict, check
 from loadgen.demo.crowd import Codes, Crowd, CrowdError
+from loadgen.demo.device import StrandedError
 from loadgen.demo.figures import latencies, tallies, timeline
 from loadgen.demo.plan import Plan, plan_demo
 from loadgen.demo.population import SMALL_CHAT, Population, populate
@@ -28,7 +29,7 @@ from messenger.client.http import HttpError
 
 log = logging.getLogger(__name__)
 
-EXPECTED = (CrowdError, PlatformError, RpcError, HttpError, OSError, TimeoutError)
+EXPECTED = (CrowdError, StrandedError, PlatformError, RpcError, HttpError, OSError, TimeoutError)
 """What may go wrong in a run without being a bug of the demo."""
 QUIESCENCE_S = 2.0
 """Unread is exact within this time after the last action (protocol B9, 5): cursors are batched."""

@@ -55,6 +55,19 @@ def test_given_the_standard_demo_when_planned_then_every_act_happens_and_limits_
     assert max(per_chat.values()) <= 20  # burst 20 and 0.5/s would allow 40
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_given_a_device_when_it_is_cut_twice_then_it_was_back_in_between(seed: int) -> None:
+    plan = plan_demo(populate(seed, 60), 20.0)
+
+    back: dict[int, float] = {}
+    for step in plan.steps:
+        if step.act is Act.CUT:
+            assert step.at_s > back.get(step.device, 0.0)
+            back[step.device] = step.at_s + step.away_s
+    assert back
+
+
 def test_given_a_population_when_drawn_then_chats_have_distinct_members_and_few_openers() -> None:
     population = populate(3, 200)
     assert population.square is not None
