@@ -1,34 +1,161 @@
-"""The HTTP side of the node's socket: uvicorn's protocol, with the bounds it lacks."""
+"""The HTTP side of the node's socket: uvicorn's protocol, with the bounds it lacks.
+
+Bounds of size: httptools keeps heads and trailers of any length. Bounds of time: uvicorn has none
+until a request is complete. Bound of number: who has gone longest without a request goes first.
+"""
 
 import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-REQUEST_TIMEOUT_S = 10.0  # uvicorn has none for a connection that never completes its request
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+URL_BYTES = 8_192
+HEAD_BYTES = 32_768
+REQUEST_TIMEOUT_S = 10.0  # for a head; uvicorn has none
+BODY_TIMEOUT_S = 15.0  # for the rest; `read_body` answers after 10, this ends who is not heard
+SEND_TIMEOUT_S = 10.0  # a peer that does not read its answers
+HTTP_MOST = 6_000  # as `upgrade_burst`: an upgrade is plain HTTP until its head is read
+CROWD = "http_connections"
+
+
+class HeadTooLongError(Exception):
+    """Raised inside the parser, which answers with the status kept in the door."""
 
 
 class RequestDoor(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a time limit for the first request."""
+    """One connection until it is a WebSocket, or for all of its HTTP requests."""
 
-    _first: asyncio.TimerHandle | None = None
+    def __init__(
+        self,
+        config: "Config",
+        server_state: "ServerState",
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._crowd: dict[RequestDoor, None] = app_state.setdefault(CROWD, {})
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._head = 0
+        """Bytes of URL, headers and trailers of this request."""
+        self._unparsed = 0
+        """Bytes read since the parser last finished something: one endless header, say."""
+        self._status = HTTPStatus.BAD_REQUEST
+
+    # what the loop calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self._first = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.close)
+        self._arm(REQUEST_TIMEOUT_S)
+        self._crowd[self] = None
+        if len(self._crowd) > HTTP_MOST:
+            next(iter(self._crowd)).make_room()
 
-    def on_headers_complete(self) -> None:
-        if self._first is not None:
-            self._first.cancel()
-            self._first = None
-        super().on_headers_complete()
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None:
+            self._arm(REQUEST_TIMEOUT_S)  # line breaks between requests begin none
+        self._unparsed += len(data)
+        super().data_received(data)
+        if self._unparsed > HEAD_BYTES and not self.transport.is_closing():
+            self._status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self.send_400_response(self._status.phrase)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(SEND_TIMEOUT_S, self._end)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._first is not None:
-            self._first.cancel()
+        self.let_go()
         super().connection_lost(exc)
 
+    # what the parser calls
+
+    def on_message_begin(self) -> None:
+        self._head = self._unparsed = 0
+        self._arm(REQUEST_TIMEOUT_S)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._grow(len(url), URL_BYTES, HTTPStatus.REQUEST_URI_TOO_LONG)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._grow(
+            len(name) + len(value) + 4, HEAD_BYTES, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        )
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._crowd.pop(self, None)
+        self._crowd[self] = None  # the youngest again
+        self._arm(BODY_TIMEOUT_S)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unparsed = 0
+        self._disarm()
+        super().on_message_complete()
+
+    # inside the package
+
     def let_go(self) -> None:
-        """The connection belongs to a WebSocket from now on; `connection_lost` never comes."""
-        if self._first is not None:
-            self._first.cancel()
-            self._first = None
+        """The connection is gone, or belongs to a WebSocket, whose door hears of the end alone."""
+        self._crowd.pop(self, None)
+        self._disarm()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def make_room(self) -> None:
+        """Too many are here, and this one has been quiet for longest."""
+        self._crowd.pop(self, None)
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # it begins as None
+            self._status = HTTPStatus.SERVICE_UNAVAILABLE
+            self.send_400_response(self._status.phrase)
+        self._end()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's only answer to what cannot be parsed; here with the status that says why."""
+        answer = f"{msg}\n".encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\n" % (self._status, self._status.phrase.encode())
+            + b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            + b"Content-Length: %d\r\n\r\n%b" % (len(answer), answer)
+        )
+        self.transport.close()
+
+    def _grow(self, more: int, most: int, status: HTTPStatus) -> None:
+        self._head += more
+        if self._head > most:
+            self._status = status
+            raise HeadTooLongError
+
+    def _arm(self, timeout_s: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(timeout_s, self._end)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _end(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # a close would wait for a peer that does not read
+        else:
+            self.transport.close()

@@ -55,6 +55,9 @@ class Echo:
     def on_drained(self) -> None:
         self.events.append("drained")
 
+    def leave(self) -> None:
+        self.connection.close(CloseCode.SHUTDOWN)
+
     def on_closed(self, code: int | None) -> None:
         self.events.append(("closed", code))
         self.closed.set()
@@ -70,7 +73,7 @@ class EchoDoor:
         self.write_low = 16_384
         self.lag_bytes = 131_072
         self.handlers: list[Echo] = []
-        self.leaving: list[GatewayProtocol] = []
+        self.leaving: list[ConnectionHandler] = []
         self.refuse = False
 
     def open(self, connection: GatewayProtocol, request: Request) -> ConnectionHandler:
@@ -79,9 +82,9 @@ class EchoDoor:
         self.handlers.append(Echo(connection))
         return self.handlers[-1]
 
-    def leave(self, connection: GatewayProtocol) -> None:
-        self.leaving.append(connection)
-        connection.close(CloseCode.SHUTDOWN)
+    def leave(self, handler: ConnectionHandler) -> None:
+        self.leaving.append(handler)
+        handler.leave()
 
 
 class Served:
@@ -103,7 +106,11 @@ async def serving() -> AsyncIterator[Served]:
     async def body(request: HttpRequest) -> PlainTextResponse:
         return PlainTextResponse(str(len(await request.body())))
 
-    app = Starlette(routes=[Route("/body", body, methods=["GET", "POST"])], lifespan=lifespan)
+    async def large(_: HttpRequest) -> PlainTextResponse:
+        return PlainTextResponse("x" * 16_000_000)  # beyond what sockets hold
+
+    routes = [Route("/body", body, methods=["GET", "POST"]), Route("/large", large)]
+    app = Starlette(routes=routes, lifespan=lifespan)
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
