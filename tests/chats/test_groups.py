@@ -346,6 +346,10 @@ async def test_given_a_big_group_when_deleted_then_its_seats_empty_after_the_ans
     await topic.says(b"1 ")
     assert await reza.sees(chat) is None
     assert await world.count("membership", "chat_id = $1 and role > 0", int(chat)) == SMALL + 2
+    for method in ("members", "log", "pins", "links", "requests", "leave", "join"):
+        more = {"link": f"{chat}.{'x' * 43}"} if method == "join" else {"chat": chat}
+        refused = await mina.refusal(method, **more)
+        assert refused.code in (ErrorCode.NO_CHAT, ErrorCode.LINK_DEAD), method
     world.clock.passes(seconds=6)
     await world.chats.outbox.settle_left()
     assert (await reza.hears("chat.left", chat=chat))["why"] == "deleted"
