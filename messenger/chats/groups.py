@@ -100,6 +100,8 @@ class Groups:
                 await self._release(row.username, chat, now + TOMBSTONE_MS)
             update = ChatUpdated(chat=str(chat), ev=outcome.event.ev, set=edit.wire)
             self._outbox.tell(outcome.event, update)
+        elif edit.wire:
+            self._outbox.remind(outcome.event)
         return Done(outcome.event.ev)
 
     async def transfer(self, request: ChatAccount, caller: Caller) -> Done:

@@ -228,6 +228,7 @@ class Memberships:
                 raise forbidden("oneself")
             plan = decide(row, own, target or NO_SEAT)
             if plan is None:
+                self._outbox.remind(row.newest())
                 return Done(row.last_ev)
             if target is None and account not in await self._people.people([account]):
                 raise Refused(ErrorCode.NOT_FOUND, {"what": "account"})
@@ -250,6 +251,8 @@ class Memberships:
                 moved = plan.new.role != seen.role and max(plan.new.role, seen.role) > 0
                 if moved and not oneself:
                     await self._outbox.settle(chat, [account], plan.why)
+            else:
+                self._outbox.remind(outcome.event)
             return Done(outcome.event.ev)
         raise Refused(ErrorCode.CONFLICT, {"what": "member"})
 

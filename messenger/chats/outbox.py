@@ -68,6 +68,11 @@ class Outbox:
         """Tell the members that are left of an event that was just made."""
         self._delivery.chat_event(event, msgspec.json.encode(update))
 
+    def remind(self, newest: Event) -> None:
+        """After a repeat that changed nothing: perhaps nobody heard of the change it repeats."""
+        if newest.ev:
+            self._delivery.remind(newest)
+
     async def tell_seats(
         self, chat: ChatId, by: AccountId, changed: Sequence[tuple[Outcome, AccountId, RoleName]]
     ) -> None:
@@ -192,17 +197,7 @@ class Outbox:
         rows = await self._chat_log.events_since(chat, ev - 1, 1) if ev else []
         if chat not in heads or not rows or rows[0].ev != ev or rows[0].is_message:
             return
-        head = heads[chat]
-        event = Event(
-            chat=chat,
-            ev=ev,
-            at=rows[0].at,
-            seq=head.last_seq,
-            chat_kind=head.kind,
-            chat_flags=head.flags,
-            member_ver=head.member_ver,
-            epoch=head.epoch,
-        )
+        event = msgspec.structs.replace(heads[chat].newest(), ev=ev, at=rows[0].at)
         update = update_of_row(chat, rows[0])
         if update is not None:
             self._delivery.members_changed(chat)

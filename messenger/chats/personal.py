@@ -78,8 +78,8 @@ class Personal:
         )
         if written is None:
             raise Refused(ErrorCode.NO_CHAT)
-        aev, fresh = written
-        if fresh:
-            update = account_update(kind, aev, chat, payload)
-            self._delivery.account_fact(caller.account, msgspec.json.encode(update))
+        # a repeat tells it again, with its number: perhaps nobody heard of the first
+        aev, _ = written
+        update = account_update(kind, aev, chat, payload)
+        self._delivery.account_fact(caller.account, msgspec.json.encode(update))
         return Noted(aev)

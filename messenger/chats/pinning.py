@@ -72,6 +72,8 @@ class Pinning:
                     silent=True if request.silent else msgspec.UNSET,
                 )
                 self._outbox.tell(outcome.event, update)
+            case Status.SAME:
+                self._outbox.remind(outcome.event)
             case Status.BANNED:
                 raise Refused(ErrorCode.NO_MESSAGE)
             case Status.FULL:

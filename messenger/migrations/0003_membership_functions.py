@@ -214,7 +214,8 @@ begin
         jsonb_build_object('account', one.id::text, 'role', one.name));
     end if;
     insert into outbox_c(chat_id, account_id, kind, payload, at)
-      values (p_chat, one.id, 1, '{}', p_now);
+      select p_chat, one.id, 1, jsonb_build_object('ev', h.last_ev), p_now
+      from chat h where h.chat_id = p_chat;
     return query select one.id, 0::smallint, h.last_ev, h.last_at, h.last_seq, h.kind, h.flags,
       h.member_ver, h.epoch from chat h where h.chat_id = p_chat;
   end loop;

@@ -13,7 +13,8 @@ from tests.chats.world import SMALL, Person, World
 
 POISON = (
     "insert into outbox_c(chat_id, account_id, kind, payload, at)"
-    " select $1::bigint, $2::bigint, $3::smallint, $4::jsonb, $5::bigint - n from generate_series(1, 120) n"
+    " select $1::bigint, $2::bigint, $3::smallint, $4::jsonb, $5::bigint - n"
+    " from generate_series(1, 120) n"
 )
 OF_CHAT = "chat_id = $1"
 

@@ -13,6 +13,7 @@ from messenger.db.engine import Database
 from messenger.db.statements import Statement
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId
+from messenger.log.events import Event
 from messenger.log.store import LogRow
 from messenger.wire.codes import ErrorCode
 
@@ -66,6 +67,19 @@ class ChatRow(Struct, frozen=True):
     slow_s: int
     settings: dict[str, Any]
     flags: int
+
+    def newest(self) -> Event:
+        """What happened last in it, a message too."""
+        return Event(
+            chat=self.chat,
+            ev=self.last_ev,
+            at=self.last_at,
+            seq=self.last_seq,
+            chat_kind=self.kind,
+            chat_flags=self.flags,
+            member_ver=self.member_ver,
+            epoch=self.epoch,
+        )
 
 
 class SeatRow(Seat, frozen=True, kw_only=True):
