@@ -21,6 +21,7 @@ from messenger.metrics import Metrics
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 5.0
+SUBSCRIBE_AT_ONCE = 1_000  # keys per answer awaited, so that no number of topics fills the link
 BACK_OFF_S = (0.05, 2.0)  # the first and the longest wait, each drawn with full jitter
 OLDEST = 7  # sharded topics came with Redis 7
 
@@ -152,16 +153,13 @@ class Shard:
     async def open(self) -> None:
         """Open both links and subscribe again. Raises BusDown, or BusRefused for good."""
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with asyncio.timeout(OPEN_TIMEOUT_S) as limit:
                 commands = await self._connect(protocol=2)
                 self._commands = commands
                 await self._prepare(commands)
                 subscriber = await self._connect(protocol=3)
                 self._subscriber = subscriber
-                self.unconfirmed.clear()
-                for key in self.topics:
-                    self._subscribe(subscriber, key)
-                await subscriber.ask("PING")  # answered after all of them
+                await self._subscribe_all(subscriber, limit)
         except (OSError, TimeoutError) as error:
             self.close("cannot connect")
             raise BusDown(f"cannot connect: {type(error).__name__}") from None
@@ -253,6 +251,17 @@ class Shard:
             if (await checked(answer)).decode() != script.sha:
                 raise AssertionError(f"script {script.name} has another hash in Redis")
         self.run8 = info["run_id"][:8]
+
+    async def _subscribe_all(self, link: Link, limit: asyncio.Timeout) -> None:
+        """The time-out is of each slice: many topics take long, and that is no fault."""
+        self.unconfirmed.clear()
+        keys = list(self.topics)
+        for start in range(0, len(keys), SUBSCRIBE_AT_ONCE):
+            for key in keys[start : start + SUBSCRIBE_AT_ONCE]:
+                if key in self.topics:  # else it was left while we waited
+                    self._subscribe(link, key)
+            await link.ask("PING")  # answered after all of them
+            limit.reschedule(asyncio.get_running_loop().time() + OPEN_TIMEOUT_S)
 
     def _subscribe(self, link: Link, key: bytes) -> None:
         self.unconfirmed[key] = self.unconfirmed.get(key, 0) + 1
