@@ -111,7 +111,7 @@ class Namespaces:
 def _may_subscribe_product(
     topic: str, options: NamespaceOptions, by: SubscribeBy
 ) -> ErrorCode | None:
-    if not by.account:
+    if not by.account or topic.startswith(_PRIVATE):  # `$chat:7` is another topic than `chat:7`
         return ErrorCode.PERMISSION_DENIED
     rest = topic.partition(_BOUNDARY)[2]
     if options.source == "chat":

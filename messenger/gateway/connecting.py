@@ -32,6 +32,7 @@ from messenger.wire.messages import (
 )
 
 VERSION = "peyk 0.1"
+JS = "js"  # centrifuge-js 5.8 over Protobuf compares ids by identity and drops what carries one
 NO_CLAIMS = ConnectionClaims(user="")
 
 
@@ -88,6 +89,7 @@ class Connecting:
     async def _connect(self, session: Session, id: int, request: ConnectRequest) -> None:
         claims = self._claims(request)
         session.user = claims.user
+        session.compacts = not (session.codec.BINARY and request.name == JS)
         session.started = time.time_ns() // 1_000_000
         session.caller = _caller(claims, session)
         session.info = ClientInfo(claims.user, session.client, claims.info or NOTHING)

@@ -68,6 +68,9 @@ class ConnectionHandler(Protocol):
     def on_closed(self, code: int | None) -> None:
         """Exactly once; drops every reference."""
 
+    def leave(self) -> None:
+        """Close with 3001: the node stops."""
+
 
 class Door(Protocol):
     """What the node's gateway is to its connections."""
@@ -82,8 +85,8 @@ class Door(Protocol):
         """Take the connection in, or raise `Refusal`."""
         ...
 
-    def leave(self, connection: "GatewayProtocol") -> None:
-        """Queue the connection for the drain."""
+    def leave(self, handler: ConnectionHandler) -> None:
+        """Let it go when its turn comes."""
         ...
 
 
@@ -243,7 +246,7 @@ class GatewayProtocol(asyncio.Protocol):
         if self.handler is None:
             self.transport.close()
         else:
-            self.door.leave(self)
+            self.door.leave(self.handler)
 
     # what sessions call
 

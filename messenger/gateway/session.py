@@ -47,6 +47,7 @@ class Session:
         "caller",
         "client",
         "codec",
+        "compacts",
         "connected",
         "connection",
         "count",
@@ -80,6 +81,7 @@ class Session:
         self.gateway = gateway
         self.connection = connection
         self.codec = codec
+        self.compacts = True
         self.client = client
         self.native_ping = native_ping
         self.user = ""
@@ -184,6 +186,19 @@ class Session:
             self.pending.clear()
             self.gateway.metrics.closes.labels(str(int(code))).inc()
             self.connection.close(code)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing it asked for is still to be answered."""
+        return not (self.busy or self.in_flight)
+
+    def stop_reading(self) -> None:
+        """What it has asked for is answered; what it has not sent yet is for another node."""
+        self.pending.clear()
+        self._pause()
+
+    def leave(self) -> None:
+        self.close(CloseCode.SHUTDOWN)
 
     def cut_off(self) -> None:
         """The peer does not read: nothing of what waits would arrive."""

@@ -21,6 +21,10 @@ class Tasks:
     def __init__(self) -> None:
         self._group: asyncio.TaskGroup | None = None
 
+    @property
+    def running(self) -> bool:
+        return self._group is not None
+
     async def __aenter__(self) -> None:
         self._group = await asyncio.TaskGroup().__aenter__()
 

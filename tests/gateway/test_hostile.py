@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
-from messenger.wire.codes import CloseCode
+from messenger.namespaces import Namespaces, Standing, SubscribeBy
+from messenger.settings import Settings
+from messenger.wire.codes import CloseCode, ErrorCode
 from tests.gateway.conftest import Served
 from tests.gateway.test_connection import KEY, Raw, client_frame
-from tests.support.platform import Platform
+from tests.support.platform import Platform, connected, running
 
 PINGS = client_frame(b"", first=0x89)
 CONTS = client_frame(b"", first=0x00)
@@ -99,3 +101,42 @@ async def test_given_sockets_cut_in_mid_connect_when_all_is_quiet_then_nothing_s
     async with asyncio.timeout(10):
         while hub.listened() != before or platform.node.gateway.sessions:  # noqa: ASYNC110 - counts
             await asyncio.sleep(0.02)
+
+
+async def test_given_sends_on_the_way_when_the_node_drains_then_they_are_answered_first(
+    settings: Settings,
+) -> None:
+    async with running(settings) as leaving:
+        client = await connected(leaving, await leaving.signs_up("mina"), reconnect=False)
+        assert client.core is not None
+        me = {"account": client.core.state.account}
+        chat = str((await client.rpc("chats.open_direct", me))["chat"]["id"])
+        sends = [
+            asyncio.ensure_future(
+                client.rpc("messages.send", {"chat": chat, "random_id": str(n), "text": "x"})
+            )
+            for n in range(1, 11)
+        ]
+        await asyncio.sleep(0)
+        await client.wait_until(lambda: any(send.done() for send in sends))
+    answers = await asyncio.gather(*sends, return_exceptions=True)
+    ended = client.closed_with
+    await client.close()
+
+    assert [answer["seq"] for answer in answers if isinstance(answer, dict)] == list(range(1, 11))
+    assert ended is not None
+    assert ended.code == CloseCode.SHUTDOWN
+
+
+@pytest.mark.parametrize("topic", ["$chat:7", "$user:5", "$eph:5"])
+def test_given_a_product_topic_with_a_dollar_when_asked_for_then_it_is_refused(
+    settings: Settings, topic: str
+) -> None:
+    namespaces = Namespaces(settings.topics)
+    options = namespaces.of(topic)
+    assert options is not None
+    by = SubscribeBy(Standing.CLIENT, account="5")
+
+    verdict = namespaces.may_subscribe(topic, options, user="5", by=by, insecure=True)
+
+    assert verdict is ErrorCode.PERMISSION_DENIED
