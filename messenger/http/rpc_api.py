@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from messenger.bus.link import BusDown
 from messenger.feature import Caller, Refused
+from messenger.gateway.proxies import client_address, parse_networks
 from messenger.http.security import TooLargeError, read_body
 from messenger.ids import AccountId, DeviceId
 from messenger.limits import Limits
@@ -24,6 +26,7 @@ from messenger.wire.codes import ErrorCode
 REVOKED_CACHE_S = 5.0
 REVOKED_CACHE_SIZE = 10_000
 REPLY_TIMEOUT_S = 15.0  # handlers give up after 10, commits after 3
+RETRY_AFTER_MS = 1_000
 JSON = "application/json"
 
 IsRevoked = Callable[[AccountId, DeviceId], Awaitable[bool]]
@@ -44,7 +47,7 @@ class RpcApi:
         self._tokens = tokens
         self._limits = limits
         self._is_revoked = is_revoked
-        self._trusted_proxies = trusted_proxies
+        self._proxies = parse_networks(trusted_proxies)
         self._revoked: dict[tuple[AccountId, DeviceId], tuple[float, bool]] = {}
 
     @property
@@ -54,7 +57,9 @@ class RpcApi:
     async def call(self, request: Request) -> Response:
         """Answer one rpc."""
         method = request.path_params["method"]
-        address = client_address(request, self._trusted_proxies)
+        peer = request.client.host if request.client is not None else ""
+        forwarded_for = ",".join(request.headers.getlist("x-forwarded-for"))
+        address = client_address(peer, forwarded_for, self._proxies)
         if not self._limits.admit(address):
             return _error(ErrorCode.TOO_MANY_REQUESTS, status=503)
         try:
@@ -67,6 +72,8 @@ class RpcApi:
             return _error(ErrorCode.TOKEN_EXPIRED, status=401)
         except TokenInvalid:
             return _error(ErrorCode.UNAUTHORIZED, status=401)
+        except BusDown:  # nobody knows whether the device is revoked
+            return _refused(Refused(ErrorCode.OVERLOADED, {"retry_after_ms": RETRY_AFTER_MS}))
         answer = await self._answer(method, body, caller)
         if not isinstance(answer, Refused):
             return Response(b'{"result":%b}' % answer, media_type=JSON)
@@ -117,15 +124,6 @@ class RpcApi:
             self._revoked.clear()  # refilled by one Redis read each
         self._revoked[account, device] = now, revoked
         return revoked
-
-
-def client_address(request: Request, trusted_proxies: tuple[str, ...]) -> str:
-    """The peer's address; `X-Forwarded-For` is believed only from a proxy we know."""
-    peer = request.client.host if request.client is not None else ""
-    if peer in trusted_proxies:
-        forwarded = request.headers.get("x-forwarded-for", "")
-        return forwarded.rpartition(",")[2].strip() or peer
-    return peer
 
 
 def _refused(refused: Refused, status: int = 200) -> Response:
