@@ -111,8 +111,12 @@ class Creating:
     async def addable(
         self, accounts: Sequence[AccountId], by: AccountId
     ) -> tuple[list[AccountId], list[Skipped]]:
-        """Whom `by` may put into a chat, and why not the others. A block looks like a setting."""
+        """Whom `by` may put into a chat, and why not the others.
+
+        A block looks like a setting, and so does being in as many chats as one may.
+        """
         allowed = await self._privacy.allowing(accounts, "add_to_groups", by)
+        allowed -= await self._mine.full(allowed, CHATS_MAX) if allowed else set()
         others = [one for one in accounts if one not in allowed]
         known = await self._people.people(others)
         skipped = [Skipped(str(one), "privacy" if one in known else "unknown") for one in others]

@@ -151,6 +151,7 @@ class Invites:
                 raise Refused(ErrorCode.NOT_FOUND, {"what": "request"})
             row, _, _ = await self._chats.entered(chat, caller.account)
             return Done(row.last_ev)
+        await self._creating.check_room(account)
         outcomes = await self._memberships.admit(
             chat, caller.account, [account], needs=Right.INVITE, requested=True
         )

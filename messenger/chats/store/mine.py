@@ -23,6 +23,12 @@ COUNT = Statement(
     " limit $2) m",
     key="account_id",
 )
+FULL = Statement(
+    "select a from unnest($1::bigint[]) a where (select count(*) from (select 1 from member m"
+    " where m.account_id = a and m.flags & 4 = 0 limit $2) c) >= $2",
+    key="account_id",
+    cold=True,  # people who are added lie on many shards
+)
 CREATED = Statement("select created_at from account where account_id = $1", key="account_id")
 SET_FACT = Statement(
     "select aev, fresh from set_member_fact($1, $2, $3, $4, $5, $6, $7::jsonb)", key="account_id"
@@ -87,6 +93,10 @@ class Mine:
     async def count(self, account: AccountId, up_to: int) -> int:
         """How many chats the account is in; counts no further than `up_to`."""
         return int((await rows(self._db, COUNT, account, up_to))[0][0])
+
+    async def full(self, accounts: Collection[AccountId], limit: int) -> set[AccountId]:
+        """Those of `accounts` that are in `limit` chats or more."""
+        return {row[0] for row in await rows(self._db, FULL, list(accounts), limit)}
 
     async def created_at(self, account: AccountId) -> int:
         """When the account signed up."""
