@@ -113,8 +113,11 @@ begin
       h.kind, c.flags, h.member_ver, h.epoch from chat h where h.chat_id = p_chat;
   end loop;
   if v_joined > 0 and v_link is not null then
+    -- an admin may let in who asked by a link that ended meanwhile; it does not count beyond its end
     update invite_link l set uses = l.uses + v_joined
-      where l.chat_id = p_chat and l.link_hash = v_link;
+      where l.chat_id = p_chat and l.link_hash = v_link
+      and l.revoked_at is null and (l.expires_at is null or l.expires_at > p_now)
+      and (l.max_uses is null or l.uses < l.max_uses);
   end if;
   if c.flags & 1 = 0 and c.member_count + v_joined > p_small then
     perform append_event(p_now, p_chat, 9::smallint, null, p_actor, null);
