@@ -15,6 +15,7 @@ from messenger.bus.bus import Bus
 from messenger.gateway.heard import Expelled, Joined, Left, Order, Parsed, parse
 from messenger.gateway.room import Heard, Room, Subscription, Verdict
 from messenger.gateway.tasks import Tasks
+from messenger.ids import AccountId
 from messenger.metrics import Metrics
 from messenger.settings import NamespaceOptions
 from messenger.wire.codec import JSON, PROTOBUF
@@ -22,7 +23,8 @@ from messenger.wire.codes import UnsubscribeCode
 
 HOLD_S = 0.5  # two processes commit in order and publish out of order: wait for the missing one
 CHECK_S = 40.0  # an idle positioned topic is compared with its top this often
-CHECKS_PER_TICK = 500
+SPREAD_S = 5  # after a lost link every topic is compared within so many seconds
+CHECKS_AT_LEAST = 100  # a second
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +32,17 @@ log = logging.getLogger(__name__)
 class Positions(Protocol):
     """The store behind each kind of topic."""
 
-    async def position(self, topic: str, source: str) -> tuple[str, int]:
+    async def position(self, topic: str, options: NamespaceOptions) -> tuple[str, int]:
         """(epoch, top); keeps the topic's hot window alive."""
         ...
 
-    async def since(self, topic: str, source: str, offset: int, limit: int) -> list[Heard]:
-        """The publications after `offset`, oldest first, at most `limit`."""
+    async def since(
+        self, topic: str, source: str, offset: int, limit: int, account: AccountId | None = None
+    ) -> list[Heard]:
+        """The publications after `offset`, oldest first, at most `limit`.
+
+        As `account` may see them; None: as everybody may who listens to the topic.
+        """
         ...
 
 
@@ -92,13 +99,17 @@ class Hub:
             del self._rooms[room.topic]
             self._bus.unlisten(room.topic)
 
+    async def listening(self, room: Room) -> None:
+        """Return once what happens in the topic reaches this node."""
+        await self._bus.listening(room.topic)
+
     async def opened(self, room: Room) -> tuple[str, int]:
         """Wait until the node listens, then read the position; (epoch, top) of now."""
         await self._bus.listening(room.topic)
-        if room.source in ("eph", "live"):
+        if not room.numbered:
             room.open("", 0)
             return "", 0
-        epoch, top = await self._positions.position(room.topic, room.source)
+        epoch, top = await self._positions.position(room.topic, room.options)
         if not room.opened:
             for heard in room.open(epoch, top):
                 self._hear(room, epoch, heard)
@@ -106,9 +117,10 @@ class Hub:
             self._begin_anew(room, epoch, top)
         return epoch, top
 
-    async def since(self, room: Room, offset: int) -> list[Heard]:
-        """One more than can be recovered is read, so that "too many" shows."""
-        return await self._positions.since(room.topic, room.source, offset, self._recovery_max + 1)
+    async def since(self, room: Room, offset: int, account: AccountId | None) -> list[Heard]:
+        """For one session. One more than can be recovered is read, so that "too many" shows."""
+        limit = self._recovery_max + 1
+        return await self._positions.since(room.topic, room.source, offset, limit, account)
 
     def on_message(self, topic: str, payload: bytes) -> None:
         """The bus brought something for `topic`."""
@@ -145,17 +157,15 @@ class Hub:
             due = [
                 room
                 for room in self._rooms.values()
-                if room.opened
-                and room.offset >= 0
-                and now - room.checked_at > CHECK_S
-                and room.source not in ("eph", "live")
+                if room.numbered and room.opened and now - room.checked_at > CHECK_S
             ]
-            for room in due[:CHECKS_PER_TICK]:
+            due.sort(key=lambda room: room.checked_at)  # the longest unchecked first: none starves
+            for room in due[: max(CHECKS_AT_LEAST, len(due) // SPREAD_S)]:
                 room.checked_at = now
                 self._tasks.spawn(self._check(room), "check")
 
     async def _check(self, room: Room) -> None:
-        epoch, top = await self._positions.position(room.topic, room.source)
+        epoch, top = await self._positions.position(room.topic, room.options)
         if epoch != room.epoch:
             self._begin_anew(room, epoch, top)
         elif top > room.offset:
@@ -202,7 +212,7 @@ class Hub:
                 await asyncio.sleep(after_s)
                 if room.ahead and min(room.ahead) <= room.offset:
                     room.due()
-            epoch, top = await self._positions.position(room.topic, room.source)
+            epoch, top = await self._positions.position(room.topic, room.options)
             if epoch != room.epoch:
                 self._begin_anew(room, epoch, top)
                 return
@@ -226,6 +236,8 @@ class Hub:
         for subscription in _all_of(room):
             if subscription.buffer is None:
                 _listener(subscription).insufficient(subscription)
+            else:
+                subscription.broken = True  # what it reads now belongs to the old numbers
 
     def _deliver_presence(self, room: Room, moved: "Joined | Left") -> None:
         for subscription in list(room.live):

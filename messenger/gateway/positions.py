@@ -12,6 +12,7 @@ import msgspec
 from messenger.bus.streams import Streams
 from messenger.gateway.room import Heard
 from messenger.ids import AccountId, ChatId
+from messenger.settings import NamespaceOptions
 from messenger.wire.messages import Publication
 
 _publication = msgspec.json.Decoder(Publication).decode
@@ -28,8 +29,13 @@ class ChatDoor(Protocol):
         """(epoch, ev)."""
         ...
 
-    async def since(self, chat: ChatId, ev: int, limit: int) -> Sequence[tuple[int, bytes]]:
-        """(ev, update) of the events after `ev`; empty where they are no longer kept."""
+    async def since(
+        self, chat: ChatId, ev: int, limit: int, account: AccountId | None = None
+    ) -> Sequence[tuple[int, bytes]]:
+        """(ev, update) of the events after `ev`; empty where they are no longer kept.
+
+        As `account` may see them; None: as everybody may who has the chat open.
+        """
         ...
 
 
@@ -40,19 +46,21 @@ class TopicPositions:
         self._streams = streams
         self._chats = chats
 
-    async def position(self, topic: str, source: str) -> tuple[str, int]:
-        if source == "chat":
+    async def position(self, topic: str, options: NamespaceOptions) -> tuple[str, int]:
+        if options.source == "chat":
             epoch, ev = await self._chats.head(chat_of(topic))
             return str(epoch), ev
-        if source == "user":
+        if options.source == "user":
             attached = await self._streams.attach_user(account_of(topic))
             return attached.epoch, attached.offset
-        position = await self._streams.topic_position(topic)
+        position = await self._streams.topic_position(topic, options.history_meta_ttl_s)
         return position.epoch, position.offset
 
-    async def since(self, topic: str, source: str, offset: int, limit: int) -> list[Heard]:
+    async def since(
+        self, topic: str, source: str, offset: int, limit: int, account: AccountId | None = None
+    ) -> list[Heard]:
         if source == "chat":
-            events = await self._chats.since(chat_of(topic), offset, limit)
+            events = await self._chats.since(chat_of(topic), offset, limit, account)
             return [Heard(ev, update) for ev, update in events]
         entries = await self._streams.since(topic, offset, limit)
         if source == "user":

@@ -43,6 +43,7 @@ class Subscription:
     """One session listening to one room."""
 
     __slots__ = (
+        "broken",
         "buffer",
         "chan_info",
         "expires_at",
@@ -67,6 +68,7 @@ class Subscription:
         self.server_side = server_side
         self.kind = 2 if binary else 0  # +1 with a compaction id: which of four frames it gets
         self.buffer: list[Heard] | None = []
+        self.broken = False
         self.offset = 0
         self.expires_at = 0.0
         self.chan_info = b""
@@ -121,6 +123,11 @@ class Room:
     @property
     def empty(self) -> bool:
         return not self.live and not self.catching
+
+    @property
+    def numbered(self) -> bool:
+        """Its publications have offsets, so that what is missing shows."""
+        return self.source in ("user", "chat") or self.options.has_history
 
     @property
     def ephemeral(self) -> bool:

@@ -17,6 +17,7 @@ from messenger.gateway.positions import ChatDoor, chat_of
 from messenger.gateway.presence import TopicPresence
 from messenger.gateway.room import Heard, Room, Subscription
 from messenger.gateway.session import Closed, Session
+from messenger.ids import AccountId
 from messenger.metrics import Metrics
 from messenger.namespaces import Namespaces, Standing, SubscribeBy
 from messenger.settings import NamespaceOptions, Settings
@@ -122,25 +123,33 @@ class Subscribing:
         subscription = self._enter(session, topic, options, server_side=True)
         request = asked if asked is not None else NO_REQUEST
         self._set_wishes(subscription, request, options)
-        return await self._result(subscription, request)
+        return await self._result(session, subscription, request)
 
     def go_live(self, session: Session, subscription: Subscription) -> None:
         """After the reply: push what was buffered meanwhile, then join the others."""
-        buffered = subscription.buffer or []
         room = subscription.room
-        for heard in buffered:
-            if heard.offset and heard.offset <= subscription.offset:
-                continue
-            if subscription.positioned and heard.offset > subscription.offset + 1:
-                session.insufficient(subscription)  # a hole in what was heard: catch up again
+        if not self._push_buffered(subscription):  # a hole in what was heard: catch up again
+            if room.source != "user":
+                session.insufficient(subscription)
                 return
-            if heard.offset:
-                subscription.offset = heard.offset
-            subscription.outlet.write(room.frame(subscription.kind, heard))
+            session.resync()
+            subscription.offset = room.offset
         room.go_live(subscription)
         self._presence.joined(session, subscription)
 
     # inside
+
+    def _push_buffered(self, subscription: Subscription) -> bool:
+        """Write what came meanwhile, as far as it is whole; is it?"""
+        for heard in subscription.buffer or ():
+            if heard.offset and heard.offset <= subscription.offset:
+                continue
+            if subscription.positioned and heard.offset > subscription.offset + 1:
+                return False
+            if heard.offset:
+                subscription.offset = heard.offset
+            subscription.outlet.write(subscription.room.frame(subscription.kind, heard))
+        return not (subscription.broken and subscription.positioned)
 
     def _claims(self, session: Session, topic: str, token: str) -> SubscriptionClaims | None:
         if not token:
@@ -187,7 +196,7 @@ class Subscribing:
             self._set_wishes(subscription, request, options)
             if claims is not None:
                 subscription.chan_info = claims.info
-            result = await self._result(subscription, request)
+            result = await self._result(session, subscription, request)
             if request.flag & FLAG_REJECT_UNRECOVERED and request.recover and not result.recovered:
                 raise Refused(ErrorCode.UNRECOVERABLE_POSITION)
         except BaseException:
@@ -201,14 +210,15 @@ class Subscribing:
             subscription.expires_at, ttl = _expiry(claims)
             session.schedule()
         number = 0
-        if request.flag & FLAG_COMPACTION and options.compaction:
+        if request.flag & FLAG_COMPACTION and options.compaction and session.compacts:
             number = subscription.room.number
             subscription.kind |= 1
         session.reply(id, _with_life(result, ttl, number))
         self.go_live(session, subscription)
 
     async def _check_member(self, session: Session, subscription: Subscription) -> None:
-        """After listening began: an expulsion that comes meanwhile is heard."""
+        """Once the node listens: an expulsion that comes from now on is heard."""
+        await self._hub.listening(subscription.room)
         caller = session.caller
         chat = chat_of(subscription.room.topic)
         if caller is None or not await self._chats.may_open(chat, caller.account):
@@ -247,7 +257,7 @@ class Subscribing:
         subscription.presence = options.presence
 
     async def _result(
-        self, subscription: Subscription, request: SubscribeRequest
+        self, session: Session, subscription: Subscription, request: SubscribeRequest
     ) -> SubscribeResult:
         """Position and, where asked for, what was missed (protocol A8, 1-4)."""
         room = subscription.room
@@ -257,7 +267,8 @@ class Subscribing:
             return SubscribeResult()
         if not (request.recover and subscription.recoverable):
             return self._numbered(subscription, epoch, top)
-        missed = await self._missed(room, request, epoch, top)
+        account = session.caller.account if session.caller is not None else None
+        missed = await self._missed(room, request, account, (epoch, top))
         self._metrics.recoveries.labels("yes" if missed is not None else "no").inc()
         if missed is None:
             return self._numbered(subscription, epoch, top, was_recovering=True)
@@ -276,14 +287,19 @@ class Subscribing:
         )
 
     async def _missed(
-        self, room: Room, request: SubscribeRequest, epoch: str, top: int
+        self,
+        room: Room,
+        request: SubscribeRequest,
+        account: AccountId | None,
+        position: tuple[str, int],
     ) -> list[Heard] | None:
         """The publications after the requested offset; None where they cannot be proven whole."""
+        epoch, top = position
         if request.epoch not in ("", epoch) or request.offset > top:
             return None
         if request.offset == top:
             return []
-        missed = await self._hub.since(room, request.offset)
+        missed = await self._hub.since(room, request.offset, account)
         whole = (
             missed
             and missed[0].offset == request.offset + 1

@@ -35,6 +35,7 @@ from messenger.wire.messages import (
 
 REPLY_BYTES = 65_536
 HISTORY_MOST = 300
+TOPIC_CHARS = 255
 
 
 class Topics:
@@ -128,6 +129,8 @@ class Topics:
         }
 
     def _options(self, topic: str) -> NamespaceOptions:
+        if not topic or len(topic) > TOPIC_CHARS:
+            raise Refused(ErrorCode.BAD_REQUEST)
         options = self._namespaces.of(topic)
         if options is None:
             raise Refused(ErrorCode.UNKNOWN_TOPIC)

@@ -13,9 +13,10 @@ import msgspec
 from messenger.chats.updates import chat_update
 from messenger.db.engine import Database
 from messenger.db.statements import Statement
+from messenger.delivery.fanout import Dirty
 from messenger.ids import AccountId, ChatId
-from messenger.log.events import EventKind
-from messenger.log.store import ChatStore, MessageRow
+from messenger.log.events import ChatFlag, EventKind
+from messenger.log.store import ChatStore, Head, MessageRow
 from messenger.messages.objects import counts_of, message_of
 from messenger.messages.protocol import (
     MessageDeleted,
@@ -54,9 +55,26 @@ class ChatFeed:
         head = await self._chats.head(chat)
         return (head.epoch, head.ev) if head else (0, 0)
 
-    async def since(self, chat: ChatId, ev: int, limit: int) -> Events:
-        """The events after `ev`; empty where they are no longer kept."""
-        return (await self.since_many([(chat, ev, limit)], {})).get(chat, [])
+    async def since(
+        self, chat: ChatId, ev: int, limit: int, account: AccountId | None = None
+    ) -> Events:
+        """The events after `ev` as `account` may see them; empty where they are no longer kept.
+
+        Without an account: as all who have the chat open may see them. In a chat that keeps its
+        past from new members an edit says only that there is one, as it did live.
+        """
+        wanted = [(chat, ev, limit)]
+        head = await self._chats.head(chat)
+        if head is None:
+            return []
+        if not head.flags & ChatFlag.NO_HISTORY:
+            return (await self.since_many(wanted, {})).get(chat, [])
+        if account is None:
+            rows = (await self._rows(wanted)).get(chat, [])
+            return [(row[1], msgspec.json.encode(_for_all(row, head))) for row in rows]
+        membership = await self._chats.membership(chat, account)
+        floor = membership.joined_seq if membership is not None else head.seq
+        return (await self.since_many(wanted, {chat: floor})).get(chat, [])
 
     async def since_many(
         self, wanted: Sequence[tuple[ChatId, int, int]], floors: Mapping[ChatId, int]
@@ -66,11 +84,19 @@ class ChatFeed:
         A message up to its chat's floor is shown as a tombstone: it is from before the reader
         came, in a chat that keeps its past from new members.
         """
+        return {
+            chat: [(row[1], msgspec.json.encode(_update(row, floors.get(chat, 0)))) for row in rows]
+            for chat, rows in (await self._rows(wanted)).items()
+        }
+
+    async def _rows(
+        self, wanted: Sequence[tuple[ChatId, int, int]]
+    ) -> dict[ChatId, list[Sequence[Any]]]:
         columns = [list(column) for column in zip(*wanted, strict=True)]
         async with self._db.statement() as connection:
             result = await connection.exec_driver_sql(DIFFERENCES.sql, tuple(columns))
             rows: Sequence[Any] = result.fetchall()
-        found: dict[ChatId, Events] = {}
+        found: dict[ChatId, list[Sequence[Any]]] = {}
         after = {chat: ev for chat, ev, _ in wanted}
         for row in rows:
             events = found.setdefault(row[0], [])
@@ -78,9 +104,16 @@ class ChatFeed:
                 log.error("chat log has a hole", extra={"chat": row[0], "ev": row[1]})
                 after[row[0]] = -1  # nothing after the hole is taken
                 continue
-            update = _update(row, floors.get(row[0], 0))
-            events.append((row[1], msgspec.json.encode(update)))
+            events.append(row)
         return found
+
+
+def _for_all(row: Sequence[Any], head: Head) -> Any:
+    """The same for members of whom some came after the message that was edited."""
+    chat, ev, is_message, _, kind = row[:5]
+    if not is_message and kind == EventKind.EDIT:
+        return Dirty(str(chat), epoch=head.epoch, ev=ev, seq=head.seq, at=head.at)
+    return _update(row, 0)
 
 
 def _update(row: Sequence[Any], floor: int) -> Any:
