@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 
 import msgspec
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 CONNECT_TIMEOUT_S = 20.0
 SOURCES = 8
@@ -63,6 +63,7 @@ class Session(WSListener):
         self.closed = self.closed or 1006
         if not self._ready.done():
             self._ready.set_exception(LoadError(f"closed with {self.closed} before the reply"))
+            self._ready.exception()  # nobody waits for it where the upgrade failed elsewhere
 
     async def ready(self) -> None:
         """Returns with the connect reply."""
@@ -100,16 +101,19 @@ class Driver:
         """TCP and upgrade."""
         # beyond one address' ports the next loopback address is the source
         source = f"127.0.0.{2 + session.tag // PER_SOURCE % SOURCES}"
-        await ws_connect(
-            lambda: session,
-            self._url,
-            websocket_handshake_timeout=CONNECT_TIMEOUT_S,
-            max_frame_size=1 << 20,
-            read_buffer_init_size=2_048,
-            use_aiofastnet=False,
-            local_addr=(source, 0),
-            family=socket.AF_INET,
-        )
+        try:
+            await ws_connect(
+                lambda: session,
+                self._url,
+                websocket_handshake_timeout=CONNECT_TIMEOUT_S,
+                max_frame_size=1 << 20,
+                read_buffer_init_size=2_048,
+                use_aiofastnet=False,
+                local_addr=(source, 0),
+                family=socket.AF_INET,
+            )
+        except WSError as error:
+            raise LoadError(f"no upgrade: {error}") from error
 
     async def connect_all(self, tokens: list[str], heard: Heard, at_once: int = 50) -> None:
         """Sessions for all tokens, in order of their tags."""

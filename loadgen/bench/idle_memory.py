@@ -17,13 +17,14 @@ async def run(stage: Stage) -> Row:
     session brings once (caches, code) is not counted."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     row = Row(name="idle_memory", more={"settle_s": stage.scale.settle_s})
-    await stage.driver.connect_all([stage.token(n) for n in range(WARM_UP)], ignore)
+    first = min(WARM_UP, stage.scale.idle[0] // 2)
+    await stage.driver.connect_all([stage.token(n) for n in range(first)], ignore)
     await asyncio.sleep(2.0)
     empty = stage.processes.rss()["gateway"]
-    steps = [step for step in stage.scale.idle if step + WARM_UP <= files - FILES_KEPT]
+    steps = [step for step in stage.scale.idle if step <= files - FILES_KEPT]
     for step in steps:
         have = len(stage.driver.sessions)
-        tokens = [stage.token(n) for n in range(have, WARM_UP + step)]
+        tokens = [stage.token(n) for n in range(have, step)]
         await stage.driver.connect_all(tokens, ignore)
         before = stage.processes.read()
         await asyncio.sleep(stage.scale.settle_s)
@@ -31,7 +32,7 @@ async def run(stage: Stage) -> Row:
         stage.driver.check_open()
         grown = stage.processes.rss()["gateway"] - empty
         row.n, row.seconds = step, round(cost.seconds, 3)
-        row.kib_per_session = round(grown / 1024 / step, 2)
+        row.kib_per_session = round(grown / 1024 / (step - first), 2)
         row.more[f"kib_at_{step}"] = row.kib_per_session
         row.more[f"gateway_cpu_share_at_{step}"] = round(cost.cpu_s["gateway"] / cost.seconds, 4)
         row.doubt(cost)

@@ -116,7 +116,11 @@ class Crowd:
             self.devices[d] for m in square.members for d in self.population.people[m].devices
         ]
         chat = self.chats[square.index]
-        await gather(members, lambda device: device.look(chat))
+
+        async def look(device: Device) -> None:
+            await device.look(chat)
+
+        await gather(members, look)
 
     async def rest(self, heads: dict[str, dict[str, int]]) -> None:
         """Wait until every device is at the heads; what is missing after that is lost."""
@@ -194,10 +198,10 @@ class Crowd:
             await device.read(chat)
         elif step.act is Act.TYPING:
             await device.type(chat)
-        elif step.act is Act.OPEN:
-            await device.look(chat)
-        elif step.act is Act.SHUT:
-            await device.look_away(chat)
+        elif step.act in (Act.OPEN, Act.SHUT):
+            self.board.asked[step.act] += 1
+            look = device.look if step.act is Act.OPEN else device.look_away
+            self.board.answered[step.act] += await look(chat)
         elif device.online:
             await self._lose(device, step)
 

@@ -158,27 +158,25 @@ class Device:
             return
         self._board.answered["typing"] += 1
 
-    async def look(self, chat: str) -> None:
-        """Have a chat on screen; only a big one has a topic of its own for that."""
+    async def look(self, chat: str) -> bool:
+        """Have a chat on screen, now; only a big one has a topic of its own for that."""
         topic = f"chat:{chat}"
         if not self.client.state.chats[chat].big or topic in self.client.link.wanted:
-            return
-        self._board.asked["open"] += 1
+            return True
         try:
             await self.client.subscribe(topic)
         except (Disconnected, TimeoutError):
-            return  # the client wants the topic; it subscribes when it is back
-        self._board.answered["open"] += 1
+            return False  # the client wants the topic; it subscribes when it is back
+        return True
 
-    async def look_away(self, chat: str) -> None:
+    async def look_away(self, chat: str) -> bool:
         if f"chat:{chat}" not in self.client.link.wanted:
-            return
-        self._board.asked["shut"] += 1
+            return True
         try:
             await self.client.unsubscribe(f"chat:{chat}")
         except (Disconnected, TimeoutError):
-            return  # nothing is subscribed without a socket
-        self._board.answered["shut"] += 1
+            return False  # nothing is subscribed without a socket
+        return True
 
     async def lose_socket(self, away_s: float) -> tuple[float, float]:
         """Be cut off as a phone in a tunnel; returns (cut, back) in run time."""
