@@ -44,12 +44,13 @@ class MemberLists:
             known = self._lists.get(chat)
             if known is not None and known[0] >= version:
                 self._lists.move_to_end(chat)
-                deliver(known[1])
+                _give(deliver, known[1])
                 return True
-            waiting = self._waiting[chat] = deque()
-            self._to_load.put_nowait(chat)
         if self._count >= self._most_waiting:
             return False
+        if waiting is None:
+            waiting = self._waiting[chat] = deque()
+            self._to_load.put_nowait(chat)
         self._count += 1
         waiting.append((version, deliver))
         return True
@@ -65,14 +66,14 @@ class MemberLists:
                 tasks.create_task(self._loader(), name=f"members-{number}")
 
     async def _loader(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             chat = await self._to_load.get()
             try:
                 version, accounts = await self._load(chat)
             except Exception:  # noqa: BLE001 - the root of a background task; the load is repeated
                 log.warning("member list not loaded", extra={"retry_s": RETRY_S})
-                await asyncio.sleep(RETRY_S)
-                self._to_load.put_nowait(chat)
+                loop.call_later(RETRY_S, self._to_load.put_nowait, chat)
                 continue
             self._lists[chat] = version, accounts
             while len(self._lists) > LISTS:
@@ -84,8 +85,16 @@ class MemberLists:
         waiting = self._waiting[chat]
         while waiting and waiting[0][0] <= version:
             self._count -= 1
-            waiting.popleft()[1](accounts)
+            _give(waiting.popleft()[1], accounts)
         if waiting:
             self._to_load.put_nowait(chat)
         else:
             del self._waiting[chat]
+
+
+def _give(deliver: Deliver, accounts: Sequence[AccountId]) -> None:
+    """One delivery that fails must not take the others, or the node, with it."""
+    try:
+        deliver(accounts)
+    except Exception:
+        log.exception("delivery failed")

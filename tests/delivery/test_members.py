@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from messenger.delivery.members import Deliver, MemberLists
+from messenger.delivery.members import LOADERS, RETRY_S, Deliver, MemberLists
 from messenger.ids import AccountId, ChatId
 
 CHAT = ChatId(9)
@@ -78,10 +78,56 @@ async def test_given_a_known_list_when_it_is_new_enough_then_delivery_is_at_once
     await asyncio.wait([running])
 
 
+async def test_given_lists_that_do_not_load_when_another_is_asked_for_then_it_comes_at_once() -> None:
+    store, heard = Store(), Heard()
+    lists = MemberLists(store.members)
+    running = asyncio.ensure_future(lists.run())
+    began = asyncio.get_running_loop().time()
+    for number in range(LOADERS):
+        lists.with_members(ChatId(number), 1, heard.of("late"))
+        (await next_load(store)).set_exception(RuntimeError("no store"))
+
+    lists.with_members(CHAT, 1, heard.of("at once"))
+    (await next_load(store)).set_result((1, [MINA]))
+    async with asyncio.timeout(5):
+        await heard.some.wait()
+        assert asyncio.get_running_loop().time() - began < RETRY_S
+        for _ in range(LOADERS):
+            (await next_load(store)).set_result((1, [REZA]))
+        while len(heard.all) <= LOADERS:
+            heard.some.clear()
+            await heard.some.wait()
+
+    assert heard.all == [("at once", [MINA]), *[("late", [REZA])] * LOADERS]
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_given_a_delivery_that_fails_when_others_follow_then_they_go_out() -> None:
+    def fail(_accounts: Sequence[AccountId]) -> None:
+        raise RuntimeError("a bug")
+
+    store, heard = Store(), Heard()
+    lists = MemberLists(store.members)
+    running = asyncio.ensure_future(lists.run())
+    lists.with_members(CHAT, 1, fail)
+    lists.with_members(CHAT, 1, heard.of("after"))
+    (await next_load(store)).set_result((1, [MINA]))
+    async with asyncio.timeout(5):
+        await heard.some.wait()
+
+    assert lists.with_members(CHAT, 1, fail)
+
+    assert heard.all == [("after", [MINA])]
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def test_given_too_many_waiting_when_one_more_comes_then_it_is_dropped_and_said() -> None:
     store, heard = Store(), Heard()
     lists = MemberLists(store.members, most_waiting=2)
 
     taken = [lists.with_members(CHAT, 1, heard.of(str(n))) for n in range(3)]
+    taken.append(lists.with_members(ChatId(10), 1, heard.of("of another chat")))
 
-    assert taken == [True, True, False]
+    assert taken == [True, True, False, False]
