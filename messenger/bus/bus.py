@@ -5,6 +5,7 @@ the hole by position. Nothing here awaits per message: commands of a turn leave 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from messenger.bus.keys import slot_of, topic_key
 from messenger.bus.link import BusDown, Command, Done, Part, settle
 from messenger.bus.scripts import ALL, Script
-from messenger.bus.shard import Address, Bounds, Shard
+from messenger.bus.shard import Address, Bounds, BusRefused, Shard
 from messenger.bus.topology import Slots, read_slots
 from messenger.metrics import Metrics
 from messenger.settings import Settings
@@ -21,6 +22,9 @@ from messenger.settings import Settings
 START_S = 30.0  # a Redis that restarts may load its data first
 LISTEN_TIMEOUT_S = 5.0
 MOVED_PAUSE_S = 0.1  # many replies tell of one move
+REFUSED_PAUSE_S = 1.0  # a line in the log each
+
+log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
 OnMessage = Callable[[str, bytes], None]
@@ -240,6 +244,11 @@ class Bus:
             slots = await self._read_slots()
         except BusDown:
             self._moved.set()  # nobody answers, or an election is going on: again after a pause
+            return
+        except BusRefused as refused:
+            log.error("bus refused", extra={"why": str(refused)})
+            await asyncio.sleep(REFUSED_PAUSE_S)
+            self._moved.set()  # who runs the cluster may let us in again
             return
         before, by_slot = self._shards, self._by_slot
         self._place(slots, {shard.address: shard for shard in before})

@@ -14,8 +14,9 @@ Slots = list[tuple[int, int, Address]]
 
 
 async def read_slots(seeds: Iterable[Address], timeout_s: float, metrics: Metrics) -> Slots:
-    """What the first node that answers says. Raises BusDown when none does."""
-    why = "no node of the cluster answers"
+    """What the first node that answers says. Raises BusDown when none does, BusRefused when none
+    does and one refuses us."""
+    why: BusDown | BusRefused = BusDown("no node of the cluster answers")
     for seed in seeds:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -23,8 +24,10 @@ async def read_slots(seeds: Iterable[Address], timeout_s: float, metrics: Metric
         except (OSError, TimeoutError):
             continue
         except BusDown as down:
-            why = str(down)
-    raise BusDown(why)
+            why = why if isinstance(why, BusRefused) else down
+        except BusRefused as refused:
+            why = refused  # by this one; another may still know us
+    raise why
 
 
 async def _ask(seed: Address, timeout_s: float, metrics: Metrics) -> list[Any]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,23 @@ async def new_redis(tmp_path: Path) -> AsyncIterator[NewRedis]:
             return server
 
         yield start
+
+
+@pytest.fixture
+def refusals() -> Iterator[asyncio.Queue[str]]:
+    """What the bus told the operator: why a Redis refused it."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    class Operator(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == "bus refused":
+                told.put_nowait(vars(record)["why"])
+
+    operator = Operator()
+    logger = logging.getLogger("messenger.bus")
+    logger.addHandler(operator)
+    yield told
+    logger.removeHandler(operator)
 
 
 _ids = itertools.count(1_000)

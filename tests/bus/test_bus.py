@@ -9,8 +9,9 @@ from messenger.bus.bus import Bus
 from messenger.bus.keys import slot_of, topic_key
 from messenger.bus.link import BusDown
 from messenger.bus.scripts import ALL, Script
-from messenger.bus.shard import BusRefused
+from messenger.bus.shard import Address, BusRefused
 from messenger.bus.streams import Position
+from messenger.bus.topology import read_slots
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 from tests.bus.conftest import NewRedis, Node, running
@@ -267,8 +268,8 @@ async def test_given_topics_left_and_joined_when_the_links_are_opened_then_the_l
         async with asyncio.timeout(8):
             await node.ear.lost.wait()
             # In the middle of the slices: the first are confirmed, the last not yet sent.
-            while not 0 < len(node.bus.shards[0].unconfirmed) <= 1_000:
-                await asyncio.sleep(0)
+            while not 0 < len(node.bus.shards[0].unconfirmed) <= 1_000:  # noqa: ASYNC110
+                await asyncio.sleep(0)  # nobody tells of a slice
             node.bus.unlisten(topics[-1])
             node.bus.listen("room:new")
             await node.ear.back.wait()
@@ -380,6 +381,32 @@ async def test_given_one_shard_of_three_killed_when_used_then_the_others_go_on_a
         await node.bus.listening(dead[0])
         node.bus.publish(dead[0], b"2")
         assert await node.ear.next() == (dead[0], b"2")
+
+
+async def test_given_a_cluster_that_refuses_us_when_slots_are_read_then_the_bus_lives_on(
+    three_servers: list[RedisServer], three_shards: str, refusals: asyncio.Queue[str]
+) -> None:
+    async with running(three_shards) as node:
+        for server in three_servers:
+            await server.ask("ACL", "SETUSER", "default", "-cluster|slots")
+        node.bus.moved()
+        async with asyncio.timeout(5):
+            assert "NOPERM" in await refusals.get()
+            for server in three_servers:
+                await server.ask("ACL", "SETUSER", "default", "+@all")
+            await three_servers[0].ask("CLIENT", "KILL", "TYPE", "normal")
+            await node.ear.back.wait()
+
+
+async def test_given_one_node_that_refuses_us_when_slots_are_read_then_another_is_asked(
+    three_servers: list[RedisServer],
+) -> None:
+    first, second, _ = (Address("127.0.0.1", server.port) for server in three_servers)
+    await three_servers[0].ask("ACL", "SETUSER", "default", "-cluster|slots")
+
+    assert len(await read_slots([first, second], 5, Metrics())) == 3
+    with pytest.raises(BusRefused, match="NOPERM"):
+        await read_slots([first, Address("127.0.0.1", free_port())], 5, Metrics())
 
 
 async def test_given_a_command_for_a_slot_elsewhere_when_asked_then_the_bus_is_down_for_it(
