@@ -127,11 +127,14 @@ class Bus:
             settle(waiter, BusDown("not listened to any more"))
 
     async def listening(self, topic: str) -> None:
-        """Return once Redis has confirmed `listen(topic)`. Raises BusDown after 5 s."""
+        """Return once Redis has confirmed `listen(topic)`.
+
+        Raises BusDown after 5 s, and where the topic is not listened to any more.
+        """
         key = topic_key(topic).encode()
         shard = self.shard_of(key)
         if key not in shard.topics:
-            raise AssertionError(f"listen({topic!r}) comes first")
+            raise BusDown("not listened to")  # left, perhaps by another, since listen()
         if shard.up and key not in shard.unconfirmed:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
