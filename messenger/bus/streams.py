@@ -91,19 +91,19 @@ class Streams:
 
     async def attach_user(self, account: int) -> Position:
         """Keep the account's hot window alive for another hour; its epoch and top."""
-        return _position(await self._bus.ask(*self._attach(account)))
-
-    async def attach_and_read(
-        self, account: int, offset: int, limit: int
-    ) -> tuple[Position, Publications]:
-        """`attach_user` and `since` in one write: what a recovering session needs."""
-        read = _range(user_key(account), offset, limit)
-        position, entries = await self._bus.ask_all([self._attach(account), read])
-        return _position(position), _publications(entries)
+        key = user_key(account)
+        return _position(
+            await self._bus.ask(
+                "EVALSHA", ATTACH.sha, 2, meta_key(key), key,
+                self._bus.run8(key), self._new_epoch(), self._ttl, self._ttl + STREAM_OUTLIVES_S,
+            )
+        )  # fmt: skip
 
     async def since(self, topic: str, offset: int, limit: int) -> Publications:
         """What followed `offset`, oldest first, at most `limit`."""
-        return _publications(await self._bus.ask(*_range(topic_key(topic), offset, limit)))
+        key = topic_key(topic)
+        entries = await self._bus.ask("XRANGE", key, f"(0-{offset}", "+", "COUNT", limit)
+        return _publications(entries)
 
     async def publish_topic(
         self,
@@ -154,10 +154,10 @@ class Streams:
         """Publications and the position of the same instant.
 
         After `since`, or before it if `reverse`; None = from the beginning, or from the end.
-        `limit` 0 = the position alone, -1 = as many as one reply may hold.
+        `limit` 0 = the position alone; one reply holds at most `recovery_max`.
         """
         key = topic_key(topic)
-        limit = self._recovery_max if limit < 0 else min(limit, self._recovery_max)
+        limit = min(limit, self._recovery_max)
         edge = "" if since is None else f"(0-{since}"
         bounds = (edge or "+", "-") if reverse else (edge or "-", "+")
         reply = await self._bus.ask(
@@ -174,13 +174,8 @@ class Streams:
     def publish_leave(self, topic: str, info: bytes) -> None:
         self._bus.publish(topic, b"l " + info)
 
-    async def presence_add(self, topic: str, client: str, info: bytes) -> None:
-        """Begin or renew a lease of 60 s; the node renews for its own sessions."""
-        key = presence_key(topic)
-        await self._bus.ask("EVALSHA", PRESENT.sha, 1, key, client, info, PRESENCE_LEASE_S)
-
     def presence_renew(self, topic: str, client: str, info: bytes) -> None:
-        """The same without waiting; a lost renewal is made good by the next one."""
+        """Begin or renew a lease of 60 s, without waiting; a lost one is made good by the next."""
         key = presence_key(topic)
         self._bus.call("EVALSHA", PRESENT.sha, 1, key, client, info, PRESENCE_LEASE_S)
 
@@ -218,20 +213,9 @@ class Streams:
             self._lives = run8, parts
         return self._lives[1]
 
-    def _attach(self, account: int) -> tuple[str | int, ...]:
-        key = user_key(account)
-        return (
-            "EVALSHA", ATTACH.sha, 2, meta_key(key), key,
-            self._bus.run8(key), self._new_epoch(), self._ttl, self._ttl + STREAM_OUTLIVES_S,
-        )  # fmt: skip
-
     def _new_epoch(self) -> str:
         """A candidate, used by Redis only where a life begins; cheaper than fresh randomness."""
         return f"{self._process}{next(self._epochs):x}"
-
-
-def _range(key: str, offset: int, limit: int) -> tuple[str | int, ...]:
-    return ("XRANGE", key, f"(0-{offset}", "+", "COUNT", limit)
 
 
 def _seconds(duration: float) -> int:
