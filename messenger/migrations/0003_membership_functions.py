@@ -1,7 +1,7 @@
 """The functions of chats: one call = one transaction = one round trip.
 
 Key C = chat_id: create_chat, admit_members, change_member, transfer_chat, update_chat,
-delete_chat, expel_members, pin_message. Each locks the chat first, checks, then numbers; what the
+delete_chat, expel_members, pin_message, put_link. Each locks the chat first, checks, then numbers; what the
 account side must learn goes to outbox_c in the same transaction (0006 has that side).
 
 Rows of outbox_c: kind 1 settle this account, 2 the chat became big, 3 the chat is deleted.
@@ -310,6 +310,21 @@ begin
 end $$
 """
 
+# False where the chat has as many links as allowed, counted under its lock, or is deleted.
+PUT_LINK = """
+create function put_link(p_now bigint, p_chat bigint, p_hash bytea, p_creator bigint,
+  p_expires bigint, p_uses int, p_approval boolean, p_limit int) returns boolean
+language plpgsql volatile set enable_seqscan = off as $$
+begin
+  perform 1 from chat where chat_id = p_chat and flags & 4 = 0 for update;
+  if not found or (select count(*) from invite_link l where l.chat_id = p_chat
+    and l.revoked_at is null) >= p_limit then return false; end if;
+  insert into invite_link(chat_id, link_hash, creator_id, created_at, expires_at, max_uses,
+    approval) values (p_chat, p_hash, p_creator, p_now, p_expires, p_uses, p_approval);
+  return true;
+end $$
+"""
+
 # Status 2: no such message, 3: as many pins as allowed.
 PIN_MESSAGE = """
 create function pin_message(p_now bigint, p_chat bigint, p_actor bigint, p_seq int, p_on boolean,
@@ -361,7 +376,7 @@ FUNCTIONS: tuple[str, ...] = (
     UPDATE_CHAT,
     DELETE_CHAT,
 )
-FUNCTIONS += (EXPEL_MEMBERS, PIN_MESSAGE)
+FUNCTIONS += (EXPEL_MEMBERS, PIN_MESSAGE, PUT_LINK)
 
 
 def upgrade() -> None:

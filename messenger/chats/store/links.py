@@ -9,12 +9,7 @@ from messenger.db.engine import Database
 from messenger.db.statements import Statement
 from messenger.ids import AccountId, ChatId
 
-PUT_LINK = Statement(
-    "insert into invite_link(chat_id, link_hash, creator_id, created_at, expires_at, max_uses,"
-    " approval) select $1, $2, $3, $4, $5, $6, $7 where (select count(*) from invite_link l"
-    " where l.chat_id = $1 and l.revoked_at is null) < $8 returning 1",
-    key="chat_id",
-)
+PUT_LINK = Statement("select put_link($1, $2, $3, $4, $5, $6, $7, $8)", key="chat_id")
 _LINK = (
     "select link_hash, creator_id, created_at, expires_at, max_uses, uses, approval"
     " from invite_link where chat_id = $1 and revoked_at is null"
@@ -82,8 +77,8 @@ class Links:
         limit: int,
     ) -> bool:
         """False where the chat has `limit` links already."""
-        values = (chat, link_hash, creator, now_ms, expires_at, max_uses, approval, limit)
-        return bool(await rows(self._db, PUT_LINK, *values))
+        values = (now_ms, chat, link_hash, creator, expires_at, max_uses, approval, limit)
+        return bool((await rows(self._db, PUT_LINK, *values))[0][0])
 
     async def links(self, chat: ChatId, limit: int) -> list[LinkRow]:
         """The oldest first."""
