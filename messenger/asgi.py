@@ -34,6 +34,7 @@ from messenger.gateway.gateway import Gateway
 from messenger.gateway.hub import Hub
 from messenger.gateway.positions import TopicPositions
 from messenger.gateway.presence import TopicPresence
+from messenger.gateway.recheck import Recheck
 from messenger.gateway.subscribing import Subscribing
 from messenger.gateway.topics import Topics
 from messenger.http.operations import Health, Operations
@@ -231,11 +232,6 @@ def _gateway(
     hub.on_dirty = trunk.dirty.heard
     bus.on_message = hub.on_message
 
-    def on_back() -> None:
-        hub.check_all()
-        accounts.devices.redis_lost()
-
-    bus.on_back = on_back
     sub_token = settings.client.sub_token or settings.client.token
     subscribing = Subscribing(
         settings,
@@ -260,9 +256,16 @@ def _gateway(
         topics,
         presence,
         trunk.dirty,
+        Recheck(bus, trunk.feed),
         accounts.presence,
         metrics,
     )
+
+    def on_back() -> None:
+        accounts.devices.redis_lost()
+        gateway.bus_is_back()
+
+    bus.on_back = on_back
     return gateway, topics, namespaces, [Background("gateway", gateway.run)]
 
 

@@ -221,8 +221,11 @@ class Devices:
 
     async def _catch_up(self) -> None:
         while self._unmarked:
-            await self._mark(*self._unmarked[0])
+            account, devices, until = self._unmarked[0]
+            await self._mark(account, devices, until)
             self._unmarked.popleft()
+            for device in devices:  # the order went the way of the mark
+                self._delivery.close_device(account, device, CloseCode.DEVICE_REVOKED)
         if self._restore_due:
             await self.restore_revoked()
             self._restore_due = False

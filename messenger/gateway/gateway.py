@@ -19,6 +19,7 @@ from messenger.gateway.dirty import DirtyHeads
 from messenger.gateway.drain import Drain
 from messenger.gateway.hub import Hub
 from messenger.gateway.presence import DeviceHooks, TopicPresence
+from messenger.gateway.recheck import Recheck
 from messenger.gateway.session import RATE_WINDOW_S, Session
 from messenger.gateway.subscribing import Subscribing
 from messenger.gateway.tasks import Tasks
@@ -31,7 +32,7 @@ from messenger.rpc import Rpcs
 from messenger.settings import Settings
 from messenger.wire.codec import choose
 
-FREEZE_EVERY = 1_000  # connections more than at the last time; a full pass over 15,000 unfrozen ones took 240 ms
+FREEZE_EVERY = 1_000  # more connections; a full pass over 15,000 unfrozen ones took 240 ms
 RETRY_AFTER_S = 2
 MEASURE_S = 1.0
 
@@ -50,6 +51,7 @@ class Gateway:
         topics: Topics,
         presence: TopicPresence,
         dirty: DirtyHeads,
+        recheck: Recheck,
         devices: DeviceHooks,
         metrics: Metrics,
     ) -> None:
@@ -71,6 +73,7 @@ class Gateway:
         self._hub = hub
         self._presence = presence
         self._dirty = dirty
+        self._recheck = recheck
         self._devices = devices
         self._sessions: dict[str, Session] = {}
         self._lagging: dict[Session, float] = {}
@@ -116,6 +119,11 @@ class Gateway:
             self.drain.add(handler)
         else:
             handler.leave()
+
+    def bus_is_back(self) -> None:
+        """What was published meanwhile is lost: compare positions, memberships and devices."""
+        self._hub.check_all()
+        self._tasks.spawn(self._recheck.run(list(self._sessions.values())), "recheck")
 
     def go_away(self, window_s: float) -> None:
         """Tell every device that this node leaves, and when to come back: spread, not at once."""
