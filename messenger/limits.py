@@ -68,6 +68,7 @@ KINDS: Mapping[str, Kind] = {
     "chat.create": Kind(By.ACCOUNT),
     "chat.join": Kind(By.ACCOUNT),
     "chat.link": Kind(By.ACCOUNT),
+    "username": Kind(By.ACCOUNT),
     "contacts.import": Kind(By.ACCOUNT),
     "api.conn": Kind(By.ADDRESS, local=True),
 }

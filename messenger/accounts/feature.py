@@ -77,7 +77,7 @@ def assemble(
     codes = CodeStore(db)
     privacy = Privacy(people, relations, lambda account: presence.hidden(account))
     presence = Presence(bus, delivery, privacy, now_ms)
-    profiles = Profiles(people, account_log, delivery, guards, show_chat, now_ms)
+    profiles = Profiles(people, delivery, limits, guards, show_chat, now_ms)
     devices = Devices(
         DeviceStore(db),
         RefreshTokens(settings.pepper),

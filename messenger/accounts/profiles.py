@@ -24,7 +24,7 @@ from messenger.delivery.fanout import Delivery
 from messenger.feature import Caller, NameGuard, Refused
 from messenger.folding import fold
 from messenger.ids import AccountId, ChatId
-from messenger.log.account_log import AccountKind, AccountLog
+from messenger.limits import Limits
 from messenger.wire.codes import ErrorCode
 
 KINDS = {1: "person", 2: "bot", 3: "org"}
@@ -49,15 +49,15 @@ class Profiles:
     def __init__(
         self,
         people: PeopleStore,
-        account_log: AccountLog,
         delivery: Delivery,
+        limits: Limits,
         guards: Sequence[NameGuard],
         show_chat: ShowChat,
         now_ms: Callable[[], int],
     ) -> None:
         self._people = people
-        self._account_log = account_log
         self._delivery = delivery
+        self._limits = limits
         self._guards = guards
         self._show_chat = show_chat
         self._now_ms = now_ms
@@ -75,14 +75,19 @@ class Profiles:
         return [self._shape(people[one]) for one in accounts if one in people]
 
     async def resolve(self, request: Resolve, caller: Caller) -> ResolvedAccount | ResolvedChat:
-        """What a username leads to; the same refusal whether it is free, hidden or impossible."""
-        named = await self._people.owner_of_name(folded(request.username.removeprefix("@")))
+        """What a username leads to; the same refusal whether it is free, hidden or impossible.
+
+        A name that was claimed leads nowhere until its holder carries it.
+        """
+        username = folded(request.username.removeprefix("@"))
+        named = await self._people.owner_of_name(username)
         if named is not None and named.kind is NameKind.ACCOUNT:
             for account in await self.shapes([AccountId(named.target)]):
-                return ResolvedAccount(account)
+                if account.username == username:
+                    return ResolvedAccount(account)
         elif named is not None:
             chat = await self._show_chat(caller.account, ChatId(named.target))
-            if chat is not None:
+            if chat is not None and chat.username == username:
                 return ResolvedChat(chat)
         raise Refused(ErrorCode.NOT_FOUND, {"what": "username"})
 
@@ -90,22 +95,30 @@ class Profiles:
         """All of the request or nothing of it."""
         person = await self._person(caller.account)
         changes = await self._check_update(request, person)
+        if changes.username and changes.username != person.username:
+            await self._limits.check("username", caller)
         if changes.username:
             await self._claim(changes.username, person)
-        await self._people.update(
+        updated = await self._people.update(
             person.account,
             name=(changes.name, fold(changes.name)) if changes.name is not None else None,
             about=changes.about,
             username=changes.username,
             drop_photo=request.photo is None,
+            now_ms=self._now_ms(),
+            fact=lambda changed: {"account": msgspec.to_builtins(self._shape(changed))},
         )
-        if changes.username is not None and person.username not in (None, changes.username):
-            await self._release(person)
-        account = self._shape(await self._person(person.account))
-        payload = {"account": msgspec.to_builtins(account)}
-        aev = await self._account_log.append(person.account, AccountKind.PROFILE, 0, payload)
-        update = msgspec.json.encode(Profile(aev=aev, account=account))
-        self._delivery.account_fact(person.account, update)
+        if updated is None:
+            if changes.username:
+                await self._release(changes.username, person.account)
+            raise Refused(ErrorCode.NOT_FOUND, {"what": "account"})
+        before = updated.username_before
+        if before is not None and before != updated.person.username:
+            await self._release(before, person.account)
+        account = self._shape(updated.person)
+        if updated.aev is not None:
+            update = msgspec.json.encode(Profile(aev=updated.aev, account=account))
+            self._delivery.account_fact(person.account, update)
         return account
 
     async def _check_update(self, request: Update, person: Person) -> "_Changes":
@@ -135,12 +148,13 @@ class Profiles:
         if not mine:
             raise Refused(ErrorCode.USERNAME_TAKEN)
 
-    async def _release(self, person: Person) -> None:
-        if person.username is not None:
-            until = self._now_ms() + TOMBSTONE_MS
-            await self._people.release_name(
-                person.username, NameKind.ACCOUNT, person.account, until
-            )
+    async def _release(self, username: str, account: AccountId) -> None:
+        """Unless a change at the same time took it up again."""
+        until = self._now_ms() + TOMBSTONE_MS
+        await self._people.release_name(username, NameKind.ACCOUNT, account, until)
+        people = await self._people.people([account])
+        if account in people and people[account].username == username:
+            await self._people.claim_name(username, NameKind.ACCOUNT, account, self._now_ms())
 
     async def _person(self, account: AccountId) -> Person:
         people = await self._people.people([account])

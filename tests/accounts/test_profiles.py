@@ -5,15 +5,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Struct
 
 from messenger.accounts.profiles import Profiles
 from messenger.accounts.protocol import Resolve
+from messenger.accounts.store.people import NameKind
 from messenger.accounts.usernames import TOMBSTONE_MS
 from messenger.badges import BadgeFact, name_hash
 from messenger.feature import NameGuard, Refused
 from messenger.ids import AccountId, ChatId
 from messenger.wire.codes import ErrorCode
 from tests.accounts.world import Person, World
+
+
+class ShownChat(Struct, frozen=True):
+    id: str
+    username: str | None
 
 
 def a_username(person: Person) -> str:
@@ -207,10 +214,11 @@ async def test_given_a_chats_username_when_resolved_then_the_chats_feature_decid
     await world.run("insert into username(name_fold, kind, target_id) values ($1, 2, 91)", name)
 
     async def show(caller: AccountId, chat: ChatId) -> Any:
-        return {"id": str(chat), "kind": "group"} if caller == mina.account else None
+        return ShownChat(str(chat), carried) if caller == mina.account else None
 
+    carried = name
     old = world.accounts.profiles
-    profiles = Profiles(old._people, old._account_log, old._delivery, (), show, old._now_ms)
+    profiles = Profiles(old._people, old._delivery, old._limits, (), show, old._now_ms)
 
     hidden = await world.refusal(mina, "accounts.resolve", username=name)
     answer = await profiles.resolve(Resolve(username=name), mina.caller)
@@ -218,4 +226,59 @@ async def test_given_a_chats_username_when_resolved_then_the_chats_feature_decid
         await profiles.resolve(Resolve(username=name), reza.caller)
 
     assert hidden.code is refusal.value.code is ErrorCode.NOT_FOUND
-    assert msgspec.to_builtins(answer) == {"chat": {"id": "91", "kind": "group"}}
+    assert msgspec.to_builtins(answer) == {"chat": {"id": "91", "username": name}}
+    carried = "another"
+    with pytest.raises(Refused):
+        await profiles.resolve(Resolve(username=name), mina.caller)
+
+
+async def test_given_many_names_in_parallel_when_set_then_all_but_the_carried_one_are_released(
+    world: World, mina: Person
+) -> None:
+    names = [f"{a_username(mina)}_{n}" for n in range(5)]
+
+    await asyncio.gather(*(world.call(mina, "accounts.update", username=one) for one in names))
+
+    carried = (await world.call(mina, "accounts.me"))["username"]
+    where = "target_id = $1 and tombstone_until = 0"
+    assert await world.count("username", where, mina.account) == 1
+    assert await world.count("username", where + " and name_fold = $2", mina.account, carried) == 1
+
+
+async def test_given_a_day_of_new_names_when_one_more_is_wanted_then_it_is_refused_and_not_burnt(
+    world: World, mina: Person, reza: Person
+) -> None:
+    for n in range(5):
+        await world.call(mina, "accounts.update", username=f"{a_username(mina)}_{n}")
+
+    refusal = await world.refusal(mina, "accounts.update", username=f"{a_username(mina)}_5")
+    same = await world.call(mina, "accounts.update", username=f"{a_username(mina)}_4")
+
+    assert refusal.code is ErrorCode.RATE_LIMITED
+    assert refusal.details["rule"] == "username"
+    assert same["username"] == f"{a_username(mina)}_4"
+    await world.call(reza, "accounts.update", username=f"{a_username(mina)}_5")
+
+
+async def test_given_a_claimed_name_that_its_holder_does_not_carry_when_resolved_then_it_is_nobodys(
+    world: World, mina: Person, reza: Person
+) -> None:
+    username = a_username(mina)
+    await world.accounts.people.claim_name(username, NameKind.ACCOUNT, mina.account, 1)
+
+    refusal = await world.refusal(reza, "accounts.resolve", username=username)
+
+    assert refusal.code is ErrorCode.NOT_FOUND
+
+
+async def test_given_an_update_that_changes_nothing_when_made_then_nothing_is_told(
+    world: World, mina: Person
+) -> None:
+    await world.call(mina, "accounts.update", about="همین")
+    where = "account_id = $1 and kind = 105"
+    before = await world.count("account_event", where, mina.account)
+
+    answer = await world.call(mina, "accounts.update", about="همین", name="مینا")
+
+    assert answer["about"] == "همین"
+    assert await world.count("account_event", where, mina.account) == before

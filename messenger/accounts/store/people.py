@@ -1,7 +1,8 @@
 """Accounts, and the two look-ups that reserve an id or a name for one."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from enum import IntEnum, unique
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +13,7 @@ from messenger.badges import BadgeFact
 from messenger.db.engine import Database
 from messenger.db.statements import Statement
 from messenger.ids import AccountId
+from messenger.log.account_log import APPEND, AccountKind
 
 _PERSON = (
     "account_id, kind, name, username, about, photo_id, phone_hash, status, badge, badge_epoch"
@@ -55,10 +57,15 @@ SET_PRIVACY = Statement(
     key="account_id",
 )
 UPDATE = Statement(
-    "update account set name = coalesce($2, name), name_fold = coalesce($3, name_fold),"
+    "with before as (select name as old_name, about as old_about,"  # noqa: S608 - constants
+    " username as old_username, photo_id as old_photo from account"
+    " where account_id = $1 and status = 0 for update)"
+    " update account set name = coalesce($2, name), name_fold = coalesce($3, name_fold),"
     " about = nullif(coalesce($4, about), ''), username = nullif(coalesce($5, username), ''),"
     " photo_id = case when $6 then null else photo_id end"
-    " where account_id = $1 and status = 0",
+    f" from before where account_id = $1 returning {_PERSON},"
+    " old_username, (name, about, username, photo_id)"
+    " is distinct from (old_name, old_about, old_username, old_photo)",
     key="account_id",
 )
 CLAIM_NAME = Statement(
@@ -135,6 +142,16 @@ class Person(Struct, frozen=True):
     status: Status
     badge: BadgeFact | None
     badge_epoch: int
+
+
+class Updated(Struct, frozen=True):
+    """A changed account."""
+
+    person: Person
+    username_before: str | None
+    """As the change itself found it, whatever ran at the same time."""
+    aev: int | None
+    """None: it was so already."""
 
 
 class Named(Struct, frozen=True):
@@ -221,11 +238,27 @@ class PeopleStore:
         about: str | None,
         username: str | None,
         drop_photo: bool,
-    ) -> bool:
-        """Set what is not None; "" clears. `name` comes with its folded form."""
+        now_ms: int,
+        fact: Callable[[Person], Mapping[str, object]],
+    ) -> Updated | None:
+        """Set what is not None, "" clears, and append `fact` where that changed anything.
+
+        `name` comes with its folded form. None: the account is gone.
+        """
         plain, fold = name or (None, None)
         values = (account, plain, fold, about, username, drop_photo)
-        return bool(await execute(self._db, UPDATE, *values))
+        async with self._db.transaction() as connection:
+            row = (await connection.exec_driver_sql(UPDATE.sql, values)).fetchone()
+            if row is None:
+                return None
+            *columns, before, changed = list[Any](row)
+            person = _person(tuple(columns))
+            aev = None
+            if changed:
+                text = msgspec.json.encode(fact(person)).decode()
+                event = (now_ms, account, int(AccountKind.PROFILE), 0, text)
+                aev = (await connection.exec_driver_sql(APPEND.sql, event)).scalar_one()
+        return Updated(person, before, aev)
 
     async def claim_name(self, name: str, kind: NameKind, target: int, now_ms: int) -> bool:
         """Make the username the target's; False when it is another's. One winner of a race."""
