@@ -85,9 +85,10 @@ HISTORY = Script(
 local h = redis.call('HMGET',KEYS[1],'r','e','o')
 if h[1] ~= ARGV[1] then
   redis.call('DEL',KEYS[2]) redis.call('HSET',KEYS[1],'r',ARGV[1],'e',ARGV[2],'o',0)
+  redis.call('EXPIRE',KEYS[1],ARGV[3])
   h[2] = ARGV[2] h[3] = '0'
 end
-redis.call('EXPIRE',KEYS[1],ARGV[3])
+redis.call('EXPIRE',KEYS[1],ARGV[3],'GT') -- never before its stream
 local found = {}
 if tonumber(ARGV[6]) > 0 then
   found = redis.call(ARGV[7],KEYS[2],ARGV[4],ARGV[5],'COUNT',ARGV[6])

@@ -27,7 +27,6 @@ from messenger.ids import ChatId
 from messenger.settings import Settings
 
 STREAM_OUTLIVES_S = 60  # so that numbering never restarts under one epoch
-META_TTL_S = 30 * 86_400.0
 PRESENCE_LEASE_S = 60
 IDEMPOTENCY_S = 300
 HEAD_LIFE_S = 86_400
@@ -111,12 +110,13 @@ class Streams:
         publication: bytes,
         size: int = 0,
         ttl: float = 0,
-        meta_ttl: float = META_TTL_S,
+        meta_ttl: float = 0,
         idempotency: str | None = None,
     ) -> Position:
         """Publish on a generic topic, kept where `size` and `ttl` are above 0.
 
-        On the topic goes b"p <epoch> <offset> <publication>" ("-" and 0 without history). With an
+        Epoch and top are kept for `meta_ttl`, and at least until the stream has ended. On
+        the topic goes b"p <epoch> <offset> <publication>" ("-" and 0 without history). With an
         `idempotency` key a repeat within 5 minutes publishes nothing and answers the same.
         """
         key = topic_key(topic)
@@ -137,7 +137,7 @@ class Streams:
             )
         )  # fmt: skip
 
-    async def topic_position(self, topic: str, meta_ttl: float = META_TTL_S) -> Position:
+    async def topic_position(self, topic: str, meta_ttl: float) -> Position:
         """Epoch and top of a generic topic with history; begins its life if it has none."""
         _, position = await self.topic_history(topic, None, 0, meta_ttl=meta_ttl)
         return position
@@ -148,13 +148,14 @@ class Streams:
         since: int | None,
         limit: int,
         *,
+        meta_ttl: float,
         reverse: bool = False,
-        meta_ttl: float = META_TTL_S,
     ) -> tuple[Publications, Position]:
         """Publications and the position of the same instant.
 
         After `since`, or before it if `reverse`; None = from the beginning, or from the end.
-        `limit` 0 = the position alone; one reply holds at most `recovery_max`.
+        `limit` 0 = the position alone; one reply holds at most `recovery_max`. Epoch and top are
+        kept for at least another `meta_ttl`.
         """
         key = topic_key(topic)
         limit = min(limit, self._recovery_max)

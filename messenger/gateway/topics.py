@@ -115,7 +115,10 @@ class Topics:
         """A page of at most 300 publications and 64 KiB; raises 112 for a position that is gone."""
         most = HISTORY_MOST if limit < 0 else min(limit, HISTORY_MOST)
         offset = since.offset if since is not None else None
-        entries, position = await self._streams.topic_history(topic, offset, most, reverse=reverse)
+        meta_ttl = self._options(topic).history_meta_ttl_s
+        entries, position = await self._streams.topic_history(
+            topic, offset, most, meta_ttl=meta_ttl, reverse=reverse
+        )
         if since is not None and (
             since.epoch not in ("", position.epoch) or since.offset > position.offset
         ):
@@ -123,10 +126,16 @@ class Topics:
         return HistoryResult(_bounded(entries), position.epoch, position.offset)
 
     async def presence_of(self, topic: str) -> dict[str, ClientInfo]:
+        """As many as fit into one reply; `presence_stats` counts them all."""
         entries = await self._streams.presence_get(topic)
-        return {
-            client: msgspec.json.decode(info, type=ClientInfo) for client, info in entries.items()
-        }
+        present: dict[str, ClientInfo] = {}
+        size = 0
+        for client, info in entries.items():
+            size += len(client) + len(info)
+            if size > REPLY_BYTES:
+                break
+            present[client] = msgspec.json.decode(info, type=ClientInfo)
+        return present
 
     def _options(self, topic: str) -> NamespaceOptions:
         if not topic or len(topic) > TOPIC_CHARS:
@@ -164,9 +173,9 @@ class Topics:
         session.reply(id, PresenceResult(await self.presence_of(topic)))
 
     async def _presence_stats(self, session: Session, id: int, topic: str) -> None:
-        present = await self.presence_of(topic)
-        users = {info.user for info in present.values()}
-        session.reply(id, PresenceStatsResult(len(present), len(users)))
+        entries = await self._streams.presence_get(topic)
+        users = {msgspec.json.decode(info, type=ClientInfo).user for info in entries.values()}
+        session.reply(id, PresenceStatsResult(len(entries), len(users)))
 
 
 def _bounded(entries: Sequence[tuple[int, bytes]]) -> list[Publication]:

@@ -1,6 +1,7 @@
 """Hot windows and generic topics against a real Redis in cluster mode."""
 
 import asyncio
+from functools import partial
 
 from messenger.bus.bus import Bus
 from messenger.bus.link import BusDown
@@ -116,7 +117,7 @@ async def test_given_a_topic_with_history_when_published_then_positions_and_hist
 ) -> None:
     topic = f"room:{account}"
     await node.listens(topic)
-    begin = await node.streams.topic_position(topic)
+    begin = await node.streams.topic_position(topic, 90)
 
     for number in range(5):
         await other.streams.publish_topic(topic, b'{"data":%d}' % number, size=3, ttl=60)
@@ -129,13 +130,13 @@ async def test_given_a_topic_with_history_when_published_then_positions_and_hist
     ]
     top = Position(begin.epoch, 5)
     last = [(3, b'{"data":2}'), (4, b'{"data":3}'), (5, b'{"data":4}')]
-    history = node.streams.topic_history
+    history = partial(node.streams.topic_history, meta_ttl=90)
     assert await history(topic, None, 300) == (last, top)
     assert await history(topic, 3, 1) == (last[1:2], top)
     assert await history(topic, None, 2, reverse=True) == ([last[2], last[1]], top)
     assert await history(topic, 5, 300, reverse=True) == ([last[1], last[0]], top)
     assert await history(topic, None, 0) == ([], top)
-    assert await node.streams.topic_position(topic) == top
+    assert await node.streams.topic_position(topic, 90) == top
 
 
 async def test_given_a_stream_that_expired_when_published_then_its_numbers_go_on(
@@ -146,10 +147,23 @@ async def test_given_a_stream_that_expired_when_published_then_its_numbers_go_on
     await node.bus.ask("DEL", f"topic:{{{topic}}}")
 
     assert await node.streams.publish_topic(topic, b"2", 3, 60) == Position(first.epoch, 2)
-    assert await node.streams.topic_history(topic, None, 300) == (
+    assert await node.streams.topic_history(topic, None, 300, meta_ttl=90) == (
         [(2, b"2")],
         Position(first.epoch, 2),
     )
+
+
+async def test_given_a_topic_only_read_when_its_life_began_then_it_lasts_as_its_reader_says(
+    node: Node, account: int
+) -> None:
+    topic, meta = f"room:{account}", f"topic:{{room:{account}}}:m"
+    await node.streams.topic_position(topic, 90)
+    assert 80 < await node.bus.ask("TTL", meta) <= 90
+
+    await node.streams.publish_topic(topic, b"1", size=3, ttl=600)
+    await node.streams.topic_position(topic, 90)
+
+    assert await node.bus.ask("TTL", meta) > 600  # never before its stream
 
 
 async def test_given_a_topic_without_history_when_published_then_it_has_no_position(
