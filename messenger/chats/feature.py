@@ -106,7 +106,7 @@ def assemble(
         directs=Directs(
             creating, mine, views, people, relations, accounts.blocks, limits, mint, now_ms
         ),
-        groups=Groups(changes, chats, outbox, people, guards, now_ms, settings.small_chat),
+        groups=Groups(changes, chats, outbox, people, guards, limits, now_ms, settings.small_chat),
         invites=Invites(links, chats, memberships, creating, views, people, now_ms),
         personal=Personal(mine, chats, delivery, now_ms),
         listing=Listing(views, chats, mine, account_log, now_ms),

@@ -32,6 +32,7 @@ from messenger.chats.wire_ids import chat_of
 from messenger.feature import Caller, NameGuard, Refused
 from messenger.folding import fold
 from messenger.ids import AccountId, ChatId
+from messenger.limits import Limits
 from messenger.log.events import ChatFlag, Right
 from messenger.wire.codes import ErrorCode
 
@@ -61,6 +62,7 @@ class Groups:
         outbox: Outbox,
         people: PeopleStore,
         guards: Sequence[NameGuard],
+        limits: Limits,
         now_ms: Callable[[], int],
         small_chat: int,
     ) -> None:
@@ -69,6 +71,7 @@ class Groups:
         self._outbox = outbox
         self._people = people
         self._guards = guards
+        self._limits = limits
         self._now_ms = now_ms
         self._small_chat = small_chat
 
@@ -84,20 +87,25 @@ class Groups:
         for right in Right:
             if edit.needs & right and not may(row.kind, row.rights, own, now, right):
                 raise forbidden(right)
-        username = edit.columns.get("username", row.username)
         await self._check_names(caller.account, row, edit)
-        if username is not None and username != row.username:
-            await self._claim(username, chat)
-        outcome = await self._changes.update(
-            now, chat, caller.account, edit.needs, edit.columns, edit.wire
-        )
+        username = edit.columns.get("username")
+        claimed = None if username == row.username else username
+        if claimed is not None:
+            await self._limits.check("username", caller)
+            await self._claim(claimed, chat)
+        try:
+            outcome, before = await self._changes.update(
+                now, chat, caller.account, edit.needs, edit.columns, edit.wire
+            )
+        except Refused:  # no such chat any more
+            await self._release(claimed, chat, now)
+            raise
         if outcome.status is Status.FORBIDDEN:
-            if username is not None and username != row.username:
-                await self._release(username, chat, now)
+            await self._release(claimed, chat, now)
             raise _lacking(edit.needs)
         if outcome.status is Status.DONE:
-            if row.username is not None and row.username != username:
-                await self._release(row.username, chat, now + TOMBSTONE_MS)
+            if "username" in edit.columns and before != username:
+                await self._release(before, chat, now + TOMBSTONE_MS)
             update = ChatUpdated(chat=str(chat), ev=outcome.event.ev, set=edit.wire)
             self._outbox.tell(outcome.event, update)
         elif edit.wire:
@@ -131,8 +139,7 @@ class Groups:
         outcome, username = await self._changes.delete(self._now_ms(), chat, caller.account)
         if outcome.status is not Status.DONE:
             raise _lacking(OWNER_ALONE)
-        if username is not None:
-            await self._release(username, chat, self._now_ms() + TOMBSTONE_MS)
+        await self._release(username, chat, self._now_ms() + TOMBSTONE_MS)
         self._outbox.tell(outcome.event, ChatDeleted(chat=str(chat), ev=outcome.event.ev))
         if row.member_count <= self._small_chat:
             await self._outbox.deleted(chat)
@@ -159,8 +166,14 @@ class Groups:
         if not await self._people.claim_name(username, NameKind.CHAT, chat, self._now_ms()):
             raise Refused(ErrorCode.USERNAME_TAKEN)
 
-    async def _release(self, username: str, chat: ChatId, until_ms: int) -> None:
+    async def _release(self, username: str | None, chat: ChatId, until_ms: int) -> None:
+        """A name the chat does not carry; looked at again after it, as another may have put it."""
+        if username is None:
+            return
         await self._people.release_name(username, NameKind.CHAT, chat, until_ms)
+        row = (await self._chats.chats([chat])).get(chat)
+        if row is not None and row.username == username:
+            await self._people.claim_name(username, NameKind.CHAT, chat, self._now_ms())
 
 
 def edit_of(request: Update) -> Edit:

@@ -184,12 +184,13 @@ class Invites:
         return await self._enter(row, seat, account, link_hash, approval=approval)
 
     async def _join_by_name(self, username: str, account: AccountId) -> Joined:
-        named = await self._people.owner_of_name(folded(username.removeprefix("@")))
+        name = folded(username.removeprefix("@"))
+        named = await self._people.owner_of_name(name)
         if named is None or named.kind is not NameKind.CHAT:
             raise Refused(ErrorCode.NO_CHAT)
         chat = ChatId(named.target)
         row = (await self._chats.chats([chat])).get(chat)
-        if row is None or row.username is None:
+        if row is None or row.username != name:
             raise Refused(ErrorCode.NO_CHAT)
         seat = await self._seat(chat, account)
         if seat.role > 0:

@@ -226,10 +226,10 @@ end $$
 """
 
 # p_needs: bits of rights, all of them needed; 512 more: the owner's alone. p_set: new values by
-# column; p_wire: the same as members see it.
+# column; p_wire: the same as members see it. username_before: as it was under the lock.
 UPDATE_CHAT = """
 create function update_chat(p_now bigint, p_chat bigint, p_actor bigint, p_needs int, p_set jsonb,
-  p_wire jsonb) returns table($HEAD)
+  p_wire jsonb) returns table(username_before text, $HEAD)
 language plpgsql volatile set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
@@ -255,16 +255,16 @@ begin
       and n.settings = coalesce(c.settings, '{}') then st := 1; end if;
   end if;
   if st > 0 then
-    return query select st, c.last_ev, c.last_at, c.last_seq, c.kind, c.flags, c.member_ver,
-      c.epoch;
+    return query select c.username, st, c.last_ev, c.last_at, c.last_seq, c.kind, c.flags,
+      c.member_ver, c.epoch;
     return;
   end if;
   update chat set title = n.title, title_fold = n.title_fold, about = n.about,
     username = n.username, photo_id = n.photo_id, slow_s = n.slow_s, rights = n.rights,
     settings = n.settings, flags = n.flags,
     member_ver = c.member_ver + (n.rights <> c.rights)::int where chat_id = p_chat;
-  return query select 0::smallint, e.* from append_event(p_now, p_chat, 6::smallint, null, p_actor,
-    jsonb_build_object('set', p_wire)) e;
+  return query select c.username, 0::smallint, e.* from append_event(p_now, p_chat, 6::smallint,
+    null, p_actor, jsonb_build_object('set', p_wire)) e;
 end $$
 """
 

@@ -148,6 +148,7 @@ class World:
         free = dict.fromkeys(LIMIT_RULES, LimitRule(burst=1e9, per_s=1e9))
         strict = {
             "msg.stranger_new": LimitRule(burst=3, per_s=0.001),
+            "username": LimitRule(burst=8, per_s=0.001),
             "msg.stranger": LimitRule(burst=4, per_s=0.001),
         }
         self.limits = Limits({**free, **strict}, self.bus, metrics)

@@ -43,7 +43,8 @@ TRANSFER = Statement(
     key="chat_id",
 )
 UPDATE = Statement(
-    f"select {_HEAD} from update_chat($1, $2, $3, $4, $5::jsonb, $6::jsonb)",  # noqa: S608
+    f"select username_before, {_HEAD}"  # noqa: S608 - constants
+    " from update_chat($1, $2, $3, $4, $5::jsonb, $6::jsonb)",
     key="chat_id",
 )
 DELETE = Statement(
@@ -249,10 +250,11 @@ class Changes:
         needs: int,
         columns: Mapping[str, Any],
         wire: Mapping[str, Any],
-    ) -> Outcome:
-        """`wire` is what members are told of the new values."""
+    ) -> tuple[Outcome, str | None]:
+        """The outcome, and the username before it. `wire`: what members are told."""
         values = (now_ms, chat, actor, needs, _text(columns), _text(wire))
-        return _outcome(chat, (await rows(self._db, UPDATE, *values))[0])
+        row = (await rows(self._db, UPDATE, *values))[0]
+        return _outcome(chat, row[1:]), row[0]
 
     async def delete(
         self, now_ms: int, chat: ChatId, actor: AccountId
