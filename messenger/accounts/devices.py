@@ -112,19 +112,22 @@ class Devices:
         return Issued(device, self._access(account, device), refresh.text)
 
     async def token(self, request: Refresh, caller: Caller) -> Tokens:
-        """A new access token and the next refresh token; an old one that comes back is a theft."""
+        """A new access token and the next refresh token; an old one that comes back is a theft.
+
+        The one shown stays good for a minute, so repeat a call whose answer was lost at once.
+        """
         shown = self._refresh_tokens.read(request.refresh)
         if shown is None:
             raise Refused(ErrorCode.REFRESH_INVALID)
         following = self._refresh_tokens.following(shown)
-        today = self._now_ms() // DAY_MS
+        now = self._now_ms()
         rotation = await self._store.rotate(
             shown.account,
             shown.device,
             shown=shown.digest,
             following=following.digest,
-            day=today,
-            oldest_day=today - int(self._settings.refresh_idle * 1_000) // DAY_MS,
+            now_ms=now,
+            oldest_day=now // DAY_MS - int(self._settings.refresh_idle * 1_000) // DAY_MS,
         )
         if rotation is Rotation.REUSED:
             log.warning("refresh token came back; its device is revoked")

@@ -1,9 +1,10 @@
 """Refresh tokens: which device, 256 random bits, and a seal that only this platform can make.
 
 Two properties matter. *The next token is computed from the one shown*, so that two parallel
-refreshes, or one whose answer was lost, get the same next token and nobody is signed out by a bad
-network. *The seal* proves that a token was ours once: an old one that comes back means a stolen
-copy, and revokes the device, while made-up bytes with somebody's ids mean nothing.
+refreshes, or one whose answer was lost and that is repeated within a minute, get the same next
+token: a bad network signs nobody out. *The seal* proves that a token was ours once: an old one that
+comes back means a stolen copy, and revokes the device, while made-up bytes with somebody's ids mean
+nothing.
 """
 
 import base64

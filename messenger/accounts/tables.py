@@ -52,6 +52,7 @@ device = Table(
     words("app"),
     Column("refresh_hash", LargeBinary, nullable=False),
     Column("refresh_prev", LargeBinary),
+    big("rotated_at"),
     Column("push_provider", Text),
     Column("push_token", Text),
     big("created_at"),

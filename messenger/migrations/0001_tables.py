@@ -107,8 +107,8 @@ TABLES = (
     create table device (
       account_id bigint not null, device_id bigint not null, name text not null default '',
       platform text not null default '', app text not null default '',
-      refresh_hash bytea not null, refresh_prev bytea, push_provider text, push_token text,
-      created_at bigint not null default 0, seen_day integer not null default 0,
+      refresh_hash bytea not null, refresh_prev bytea, rotated_at bigint not null default 0,
+      push_provider text, push_token text, created_at bigint not null default 0, seen_day integer not null default 0,
       revoked_at bigint, primary key (account_id, device_id)
     )
     """,

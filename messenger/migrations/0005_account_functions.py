@@ -65,11 +65,11 @@ begin
 end $$
 """
 
-# 0 rotated, 1 sign in again (unknown, revoked, idle or deleted), 2 a token that was replaced and
-# whose successor was used: somebody else has a copy. The one before the current token stays good
-# until the current one is used, because its answer may have been lost.
+# 0 rotated, 1 sign in again (unknown, revoked, idle or deleted), 2 a token that was replaced:
+# somebody else has a copy. The one before the current token stays good for p_grace ms, because its
+# answer may have been lost; for longer, a thief would walk along the chain unnoticed.
 ROTATE_REFRESH = """
-create function rotate_refresh(p_day int, p_oldest_day int, p_account bigint, p_device bigint,
+create function rotate_refresh(p_now bigint, p_grace bigint, p_day int, p_oldest_day int, p_account bigint, p_device bigint,
   p_shown bytea, p_next bytea) returns smallint
 language plpgsql volatile as $$
 declare
@@ -81,10 +81,11 @@ begin
     where t.account_id = p_account and t.device_id = p_device for update;
   if not found or d.revoked_at is not null or d.seen_day < p_oldest_day then return 1; end if;
   if d.refresh_hash = p_shown then
-    update device t set refresh_prev = p_shown, refresh_hash = p_next, seen_day = p_day
+    update device t set refresh_prev = p_shown, refresh_hash = p_next, seen_day = p_day,
+                        rotated_at = p_now
       where t.account_id = p_account and t.device_id = p_device;
     return 0;
-  elsif d.refresh_prev = p_shown then
+  elsif d.refresh_prev = p_shown and d.rotated_at + p_grace >= p_now then
     update device t set refresh_hash = p_next, seen_day = p_day
       where t.account_id = p_account and t.device_id = p_device;
     return 0;

@@ -38,6 +38,22 @@ async def test_given_a_lost_answer_when_the_old_token_is_shown_again_then_the_sa
     assert await refreshes(world, again) not in (again, mina.refresh)
 
 
+async def test_given_a_token_replaced_a_minute_ago_when_shown_again_then_its_device_is_revoked(
+    world: World, mina: Person
+) -> None:
+    """Whoever has a copy would get each next token of the chain, for ever."""
+    await refreshes(world, mina.refresh)
+    world.clock.passes(seconds=59)
+    second = await refreshes(world, mina.refresh)
+    world.clock.passes(seconds=2)
+
+    stolen = await world.refusal(None, "accounts.token", refresh=mina.refresh)
+    after = await world.refusal(None, "accounts.token", refresh=second)
+
+    assert stolen.code is after.code is ErrorCode.REFRESH_INVALID
+    assert await world.count("device", "account_id = $1 and revoked_at is null", mina.account) == 0
+
+
 async def test_given_parallel_refreshes_when_all_answer_then_all_got_the_same_token(
     world: World, mina: Person
 ) -> None:

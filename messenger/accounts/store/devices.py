@@ -11,6 +11,9 @@ from messenger.db.statements import Statement
 from messenger.ids import AccountId, DeviceId
 from messenger.log.account_log import AccountKind
 
+GRACE_MS = 60_000
+"""For how long a replaced refresh token may be shown again: its answer may have been lost."""
+
 PUT_CODE = Statement(
     "insert into otp(phone_hash, issued_at, code_hash, net, channel) values ($1, $2, $3, $4, $5)"
     " on conflict (phone_hash, issued_at) do nothing",
@@ -32,7 +35,7 @@ ADD = Statement(
     " add_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::smallint, $11::smallint)",
     key="account_id",
 )
-ROTATE = Statement("select rotate_refresh($1, $2, $3, $4, $5, $6)", key="account_id")
+ROTATE = Statement("select rotate_refresh($1, $2, $3, $4, $5, $6, $7, $8)", key="account_id")
 REVOKE = Statement(
     "select device_id, aev from revoke_devices($1, $2, $3::bigint[], $4::smallint, $5)",
     key="account_id",
@@ -61,7 +64,7 @@ class Rotation(IntEnum):
     ROTATED = 0
     UNKNOWN = 1
     REUSED = 2
-    """A token whose successor was used already: somebody has a copy."""
+    """A token that was replaced before: somebody has a copy."""
 
 
 class Tried(Struct, frozen=True):
@@ -167,11 +170,12 @@ class DeviceStore:
         *,
         shown: bytes,
         following: bytes,
-        day: int,
+        now_ms: int,
         oldest_day: int,
     ) -> Rotation:
         """Put `following` in the place of `shown`, both digests, if `shown` is still good."""
-        values = (day, oldest_day, account, device, shown, following)
+        day = now_ms // 86_400_000
+        values = (now_ms, GRACE_MS, day, oldest_day, account, device, shown, following)
         return Rotation((await rows(self._db, ROTATE, *values))[0][0])
 
     async def revoke(
