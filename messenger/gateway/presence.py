@@ -1,6 +1,7 @@
 """Who is in a topic: entries in Redis with a lease, join and leave over the topic itself."""
 
 import asyncio
+import itertools
 from typing import Protocol
 
 import msgspec
@@ -11,7 +12,12 @@ from messenger.feature import Caller
 from messenger.gateway.room import Subscription
 from messenger.wire.messages import NOTHING, ClientInfo
 
-RENEW_S = 25.0  # of a lease of 60: two renewals may be lost
+RENEW_S = 25.0  # of a lease of 60: one renewal may be lost
+SLICES = 100  # renewed one by one over RENEW_S: all in one turn would hold up the node and its bus
+
+
+_Entries = dict[Subscription, tuple[str, str, bytes]]
+"""(topic, client, info) of each."""
 
 
 class DeviceHooks(Protocol):
@@ -32,9 +38,12 @@ class Peer(Protocol):
 class TopicPresence:
     """Presence and join/leave of generic topics."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, renew_s: float = RENEW_S) -> None:
         self._streams = streams
-        self._entries: dict[Subscription, tuple[str, str, bytes]] = {}
+        self._renew_s = renew_s
+        self._slices: list[_Entries] = [{} for _ in range(SLICES)]
+        self._slice_of: dict[Subscription, _Entries] = {}
+        self._turns = itertools.cycle(self._slices)
 
     def joined(self, session: Peer, subscription: Subscription) -> None:
         """Call once the subscription is live, so that it hears of its own join."""
@@ -44,7 +53,8 @@ class TopicPresence:
         topic = subscription.room.topic
         info = info_json(session, subscription)
         if options.presence:
-            self._entries[subscription] = topic, session.client, info
+            entries = self._slice_of[subscription] = next(self._turns)
+            entries[subscription] = topic, session.client, info
             self._streams.presence_renew(topic, session.client, info)
         if options.join_leave:
             self._streams.publish_join(topic, info)
@@ -52,16 +62,21 @@ class TopicPresence:
     def left(self, session: Peer, subscription: Subscription) -> None:
         options = subscription.room.options
         topic = subscription.room.topic
-        if self._entries.pop(subscription, None) is not None:
+        entries = self._slice_of.pop(subscription, None)
+        if entries is not None:
+            del entries[subscription]
             self._streams.presence_remove(topic, session.client)
         if options.join_leave and subscription.buffer is None:
             self._streams.publish_leave(topic, info_json(session, subscription))
 
     async def run(self) -> None:
         """Renew the leases until cancelled."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            for topic, client, info in list(self._entries.values()):
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        for entries in itertools.cycle(self._slices):
+            due += self._renew_s / SLICES
+            await asyncio.sleep(due - loop.time())
+            for topic, client, info in entries.values():
                 self._streams.presence_renew(topic, client, info)
 
 
