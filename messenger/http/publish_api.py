@@ -14,9 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from messenger.bus.link import BusDown
 from messenger.feature import Refused
-from messenger.gateway.topics import Topics
-from messenger.http.security import TooLargeError, read_body
+from messenger.gateway.topics import TOPIC_CHARS, Topics
+from messenger.http.security import BodyRefusedError, read_body
 from messenger.namespaces import Namespaces
 from messenger.settings import NamespaceOptions
 from messenger.wire.codes import ErrorCode
@@ -86,13 +87,14 @@ class PublishApi:
         try:
             body = await read_body(request)
             result = await answer(_decode(body, kind))
-        except TooLargeError:
-            return Response(status_code=413)
+        except BodyRefusedError as refused:
+            return Response(status_code=refused.status)
         except msgspec.DecodeError:
             return Response(status_code=400)
         except Refused as refused:
-            error = {"code": int(refused.code), "message": refused.message}
-            return Response(msgspec.json.encode({"error": error}), media_type=JSON)
+            return _error(refused.code, refused.message)
+        except BusDown:
+            return _error(ErrorCode.INTERNAL, ErrorCode.INTERNAL.message)  # as Centrifugo says it
         return Response(msgspec.json.encode({"result": result}), media_type=JSON)
 
     def _has_key(self, request: Request) -> bool:
@@ -104,6 +106,8 @@ class PublishApi:
         return hmac.compare_digest(given.encode(), self._key.encode())
 
     def _options(self, topic: str) -> NamespaceOptions:
+        if len(topic) > TOPIC_CHARS:
+            raise Refused(ErrorCode.BAD_REQUEST, {"field": "channel", "why": "too long"})
         options = self._namespaces.of(topic)
         if options is None:
             raise Refused(ErrorCode.UNKNOWN_TOPIC)
@@ -134,6 +138,11 @@ class PublishApi:
         if not self._options(asked.channel).presence:
             raise Refused(ErrorCode.NOT_AVAILABLE)
         return {"presence": await self._topics.presence_of(asked.channel)}
+
+
+def _error(code: ErrorCode, message: str) -> Response:
+    error = {"code": int(code), "message": message}
+    return Response(msgspec.json.encode({"error": error}), media_type=JSON)
 
 
 def _decode(body: bytes, kind: type[Struct]) -> Struct:

@@ -7,6 +7,7 @@ token alone, so that clients know when to refresh.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import msgspec
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from messenger.bus.link import BusDown
 from messenger.feature import Caller, Refused
 from messenger.gateway.proxies import client_address, parse_networks
-from messenger.http.security import TooLargeError, read_body
+from messenger.http.security import BodyRefusedError, read_body
 from messenger.ids import AccountId, DeviceId
 from messenger.limits import Limits
 from messenger.rpc import Rpcs
@@ -64,8 +65,10 @@ class RpcApi:
             return _error(ErrorCode.TOO_MANY_REQUESTS, status=503)
         try:
             body = await read_body(request)
-        except TooLargeError:
-            return _error(ErrorCode.TOO_LARGE, status=413)
+        except BodyRefusedError as refused:
+            large = refused.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            code = ErrorCode.TOO_LARGE if large else ErrorCode.TIMEOUT
+            return _error(code, status=refused.status)
         try:
             caller = await self._caller(request, address)
         except TokenExpired:

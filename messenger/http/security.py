@@ -1,12 +1,15 @@
-"""Headers of every HTTP answer, and the bound of every body."""
+"""Headers of every HTTP answer, and the bounds of every body."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 BODY_BYTES = 65_536
+BODY_TIMEOUT_S = 10.0  # 64 KiB by the slowest mobile network that is of use
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -18,8 +21,12 @@ HEADERS = (
 )
 
 
-class TooLargeError(Exception):
-    """The body is beyond `BODY_BYTES`."""
+class BodyRefusedError(Exception):
+    """The body is too large, or did not come."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
 
 
 class SecurityHeaders:
@@ -51,13 +58,19 @@ def _with_headers(
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, read no further than its bound; raises TooLargeError."""
+    """The body, read no further than its bound and waited for no longer; or BodyRefusedError."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > BODY_BYTES:
-        raise TooLargeError
+        raise BodyRefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES:
-            raise TooLargeError
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES:
+                    raise BodyRefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    except TimeoutError:
+        raise BodyRefusedError(HTTPStatus.REQUEST_TIMEOUT) from None
+    except ClientDisconnect:
+        raise BodyRefusedError(HTTPStatus.BAD_REQUEST) from None  # nobody hears it
     return bytes(body)
