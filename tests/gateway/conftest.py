@@ -58,6 +58,9 @@ class Echo:
     def leave(self) -> None:
         self.connection.close(CloseCode.SHUTDOWN)
 
+    def cut_off(self) -> None:
+        self.connection.close(CloseCode.SLOW, timeout_s=1.0)
+
     def on_closed(self, code: int | None) -> None:
         self.events.append(("closed", code))
         self.closed.set()
