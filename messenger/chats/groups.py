@@ -19,6 +19,7 @@ from messenger.chats.rights import (
     Act,
     Kind,
     Role,
+    Seat,
     bits,
     check_act,
     forbidden,
@@ -81,12 +82,7 @@ class Groups:
         row, own, _ = await self._chats.entered(chat, caller.account)
         edit = edit_of(request)
         now = self._now_ms()
-        owner = own.role == Role.OWNER
-        if row.kind is Kind.DIRECT or (edit.needs & OWNER_ALONE and not owner):
-            raise _lacking(edit.needs | OWNER_ALONE)
-        for right in Right:
-            if edit.needs & right and not may(row.kind, row.rights, own, now, right):
-                raise forbidden(right)
+        _check_allowed(row, own, edit.needs, now)
         await self._check_names(caller.account, row, edit)
         username = edit.columns.get("username")
         claimed = None if username == row.username else username
@@ -215,6 +211,14 @@ def _put_rules(request: Update, edit: Edit) -> None:
         edit.put(
             Right.RESTRICT_MEMBERS, "history_for_new", request.history_for_new, **{side: flags}
         )
+
+
+def _check_allowed(row: ChatRow, own: Seat, needs: int, now_ms: int) -> None:
+    if row.kind is Kind.DIRECT or (needs & OWNER_ALONE and own.role != Role.OWNER):
+        raise _lacking(needs | OWNER_ALONE)
+    for right in Right:
+        if needs & right and not may(row.kind, row.rights, own, now_ms, right):
+            raise forbidden(right)
 
 
 def _lacking(needs: int) -> Refused:
