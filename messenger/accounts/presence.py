@@ -60,7 +60,7 @@ class Presence:
         self._privacy = privacy
         self._now_ms = now_ms
         self._sessions: OrderedDict[Caller, int] = OrderedDict()  # -> second of renewal
-        self._watching: dict[tuple[AccountId, DeviceId], frozenset[AccountId]] = {}
+        self._watching: dict[Caller, frozenset[AccountId]] = {}
         self._changed: dict[AccountId, bool] = {}
         self._wake = asyncio.Event()
 
@@ -74,7 +74,9 @@ class Presence:
         """It closed, for whatever reason."""
         if self._sessions.pop(caller, None) is None:
             return
-        self._watching.pop((caller.account, caller.device), None)
+        name = _watcher(caller)
+        for one in self._watching.pop(caller, ()):
+            self._bus.call("ZREM", watch_key(one), name)
         self._bus.call("HDEL", session_key(caller.account), _field(caller))
         self._seen(caller.account)
         self._note(caller.account, everyone=False)
@@ -101,19 +103,19 @@ class Presence:
     def watch(self, request: Watch, caller: Caller) -> Nothing:
         """Changes of these accounts go to `eph:` for 60 s; the set before is forgotten."""
         asked = frozenset(accounts_of(request.ids)) - {caller.account}
-        mine = (caller.account, caller.device)
-        before = self._watching.get(mine, frozenset())
-        until = self._now_ms() // 1_000 + WATCH_LIFE_S
-        name = f"{caller.account}.{caller.device}"
+        before = self._watching.get(caller, frozenset())
+        now_s = self._now_ms() // 1_000
+        name = _watcher(caller)
         for one in before - asked:
             self._bus.call("ZREM", watch_key(one), name)
         for one in asked:
-            self._bus.call("ZADD", watch_key(one), until, name)
+            self._bus.call("ZREMRANGEBYSCORE", watch_key(one), "-inf", now_s - 1)
+            self._bus.call("ZADD", watch_key(one), now_s + WATCH_LIFE_S, name)
             self._bus.call("EXPIRE", watch_key(one), WATCH_LIFE_S)
         if asked and caller in self._sessions:  # forgotten when the session closes
-            self._watching[mine] = asked
+            self._watching[caller] = asked
         else:
-            self._watching.pop(mine, None)
+            self._watching.pop(caller, None)
         return Nothing()
 
     async def run(self) -> None:
@@ -178,6 +180,8 @@ class Presence:
 
     async def _tell(self, batch: dict[AccountId, bool]) -> None:
         now_s = self._now_ms() // 1_000
+        for one in batch:  # a set that is always watched by somebody never expires
+            self._bus.call("ZREMRANGEBYSCORE", watch_key(one), "-inf", now_s - 1)
         replies = await self._bus.ask_all(
             [
                 ("ZRANGE", watch_key(one), now_s, "+inf", "BYSCORE", "LIMIT", 0, WATCHERS_MAX)
@@ -228,3 +232,8 @@ class Presence:
 def _field(caller: Caller) -> str:
     """One field per session, not per device: the older session's end must not hide the newer."""
     return f"{caller.device}:{caller.session}"
+
+
+def _watcher(caller: Caller) -> str:
+    """A member of `watch:{A}`: of one session, so that its end takes nobody else's away."""
+    return f"{caller.account}.{caller.session or caller.device}"

@@ -243,3 +243,41 @@ async def test_given_more_changes_than_can_wait_when_another_comes_then_it_is_dr
 
     assert len(presence._changed) == CHANGES_MAX
     presence._changed.clear()
+
+
+async def watchers(world: World, person: Person) -> list[bytes]:
+    return list(await world.bus.ask("ZRANGE", watch_key(person.account), 0, -1))
+
+
+async def test_given_watchers_whose_time_is_over_when_others_watch_or_are_told_then_they_go(
+    world: World, mina: Person, reza: Person
+) -> None:
+    now_s = world.clock.now_ms() // 1_000
+    for n in range(3):
+        await world.bus.ask("ZADD", watch_key(mina.account), now_s - 10 - n, f"{n}.1")
+
+    world.accounts.presence.watch(_watch(mina), reza.caller)
+    after_watch = await watchers(world, mina)
+    await world.bus.ask("ZADD", watch_key(mina.account), now_s - 10, "7.1")
+    await world.hears(reza)
+    caller = opened(world, mina)
+    await world.signal(reza)
+    after_tell = await watchers(world, mina)
+
+    assert len(after_watch) == len(after_tell) == 1
+    world.accounts.presence.closed(caller)
+
+
+async def test_given_two_sessions_that_watch_when_one_closes_then_the_other_still_watches(
+    world: World, mina: Person, reza: Person
+) -> None:
+    one, two = opened(world, reza, "first"), opened(world, reza, "second")
+    for caller in (one, two):
+        world.accounts.presence.watch(_watch(mina), caller)
+
+    world.accounts.presence.closed(one)
+    left = await watchers(world, mina)
+    world.accounts.presence.closed(two)
+
+    assert len(left) == 1
+    assert await watchers(world, mina) == []
