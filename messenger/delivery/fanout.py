@@ -139,8 +139,8 @@ class Delivery:
         )
         if head.flags & BIG:
             self._bus.publish(f"dirty:{untold.chat}", update)
-        for account in untold.members:
-            self.ephemeral(account, update)
+        for account in untold.members:  # kept: the dead node's own clients are just reconnecting
+            self.account_fact(account, update)
 
     async def run(self) -> None:
         """Send the coalesced heads of big chats until cancelled."""
