@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import msgspec
 import pytest
 
 from messenger.settings import Settings
-from tests.properties.rows import Rows
 from tests.support.platform import Platform, running
+from tests.support.rows import Rows
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +43,5 @@ async def big_nodes(impatient: Settings) -> AsyncIterator[list[Platform]]:
 
 
 @pytest.fixture
-async def rows(settings: Settings) -> AsyncIterator[Rows]:
-    address = (settings.database_url or "").replace("+asyncpg", "")
-    connection = await asyncpg.connect(address)
-    yield Rows(connection)
-    await connection.close()
+def rows(settings: Settings) -> Rows:
+    return Rows(settings.database_url or "")

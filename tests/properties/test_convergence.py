@@ -11,10 +11,10 @@ import pytest
 from messenger.client.errors import Json
 from messenger.client.model import Chat, Model
 from tests.properties.history import History
-from tests.properties.rows import Rows
 from tests.properties.truth import ChatTruth
 from tests.support.people import Device, Person, becomes, people, until
 from tests.support.platform import Platform
+from tests.support.rows import Rows
 
 NAMES = ("Mina", "رضا", "Sara", "علی", "Zari")
 STEPS = 30
@@ -58,7 +58,7 @@ async def converges(doors: list[Platform], rows: Rows, seed: int) -> None:
         await rests(history, rows)
         await numbers_are_dense(history, rows)
         for device in history.devices:
-            applied_in_order(device)
+            device.applied_in_order()
         for person in persons:
             await agree(history, rows, person)
         await strangers_heard_nothing(history, rows)
@@ -115,20 +115,6 @@ async def numbers_are_dense(history: History, rows: Rows) -> None:
         assert told | set(aevs) == set(range(1, last + 1)) | told, "given, or replaced by a newer"
 
 
-def applied_in_order(device: Device) -> None:
-    """Every fact once and in the order of its line, over all reconnects."""
-    last: dict[str, int] = {}
-    for update in device.applied:
-        if "aev" in update:
-            line, number = "account", update["aev"]
-        elif "ev" in update and update["t"] != "chat.dirty":
-            line, number = update["chat"], update["ev"]
-        else:
-            continue
-        assert number > last.get(line, 0), f"{line}: {number} after {last[line]}"
-        last[line] = number
-
-
 async def agree(history: History, rows: Rows, person: Person) -> None:
     """Each device of the person, a cold one in its place, the tables and the plain model."""
     chats = [chat for chat in history.chats if person.account in history.members(chat)]
@@ -141,7 +127,7 @@ async def agree(history: History, rows: Rows, person: Person) -> None:
     for chat in chats:
         answer = await person.devices[0].client.rpc("chats.pins", {"chat": chat.id})
         pinned = {message["seq"] for message in answer["messages"]}
-        assert pinned == chat.pinned() - chat.hidden[person.account]
+        assert pinned == chat.pinned(person.account)
 
 
 async def starts_cold(history: History, device: Device) -> Model:

@@ -7,9 +7,9 @@ import pytest
 
 from messenger.client.errors import Json, RpcError
 from messenger.wire.codes import ErrorCode
-from tests.properties.rows import Rows
 from tests.support.people import Device, Person, people
 from tests.support.platform import Platform
+from tests.support.rows import Rows
 
 
 @pytest.fixture

@@ -59,8 +59,10 @@ class ChatTruth:
     def counts(self, seq: int) -> dict[str, int]:
         return dict(Counter(self.reactions[seq].values()))
 
-    def pinned(self) -> set[int]:
-        return {seq for seq, (_, on) in self.pins.items() if on} - self.deleted
+    def pinned(self, account: str) -> set[int]:
+        """What the account sees of the pins."""
+        on = {seq for seq, (_, on) in self.pins.items() if on and seq > self.cleared[account]}
+        return on - self.deleted - self.hidden[account]
 
     def unread(self, account: str) -> int:
         floor = max(self.read[account], self.cleared[account])

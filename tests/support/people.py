@@ -62,6 +62,20 @@ class Device:
         await self.client.resume()
         self.away = False
 
+    def applied_in_order(self) -> None:
+        """Every fact once and in the order of its line, over all reconnects."""
+        last: dict[str, int] = {}
+        for update in self.applied:
+            if "aev" in update:
+                line, number = "account", update["aev"]
+            elif "ev" in update and update["t"] != "chat.dirty":
+                line, number = update["chat"], update["ev"]
+            else:
+                continue
+            if number <= last.get(line, 0):
+                raise AssertionError(f"{line}: {number} after {last[line]}: {update}")
+            last[line] = number
+
     def replaces(self, other: "Device") -> None:
         """Go on with the client of `other`."""
         self._client = other._client

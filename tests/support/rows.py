@@ -7,10 +7,10 @@ import asyncpg
 
 
 class Rows:
-    """Questions to the database; a connection of its own."""
+    """Questions to the database; each over a connection of its own, for it may be killed."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self._connection = connection
+    def __init__(self, url: str) -> None:
+        self._url = url.replace("+asyncpg", "")
 
     async def head(self, chat: str) -> tuple[int, int]:
         """(last_seq, last_ev)."""
@@ -26,6 +26,10 @@ class Rows:
     async def seqs(self, chat: str) -> list[int]:
         sql = "select seq from message where chat_id = $1 order by seq"
         return [row[0] for row in await self._all(sql, chat)]
+
+    async def texts(self, chat: str) -> dict[int, str]:
+        sql = "select seq, body from message where chat_id = $1"
+        return {row[0]: row[1] for row in await self._all(sql, chat)}
 
     async def evs(self, chat: str) -> list[int]:
         """Of messages and events together."""
@@ -64,14 +68,14 @@ class Rows:
                    and s.seq > greatest(m.read_seq, m.cleared_seq)
                    and not exists (select 1 from hidden h where h.account_id = $2
                                    and h.chat_id = s.chat_id and h.seq = s.seq)"""
-        [row] = await self._connection.fetch(sql, int(chat), int(account))
+        [row] = await self._fetch(sql, int(chat), int(account))
         return int(row[0])
 
     async def late_reactions(self, chats: Sequence[str]) -> int:
         """Counts that nobody was told of yet."""
         sql = """select count(*) from post_stat join message using (chat_id, seq)
                  where chat_id = any($1) and reactions ? 'late' and flags & 1 = 0"""
-        [row] = await self._connection.fetch(sql, [int(chat) for chat in chats])
+        [row] = await self._fetch(sql, [int(chat) for chat in chats])
         return int(row[0])
 
     async def seats(self, chat: str) -> list[tuple[int, str, bool]]:
@@ -81,6 +85,20 @@ class Rows:
         rows = await self._all(sql, chat)
         return [(row[0], row[1], row[2] not in ("left", "banned")) for row in rows]
 
+    async def waits_for_lock(self, function: str) -> bool:
+        """A call of the function stands before a lock that somebody holds."""
+        sql = """select count(*) from pg_stat_activity
+                 where wait_event_type = 'Lock' and query like '%' || $1 || '%'"""
+        [row] = await self._fetch(sql, function)
+        return bool(row[0])
+
     async def _all(self, sql: str, key: str) -> Sequence[Any]:
-        rows: Sequence[Any] = await self._connection.fetch(sql, int(key))
-        return rows
+        return await self._fetch(sql, int(key))
+
+    async def _fetch(self, sql: str, *values: Any) -> Sequence[Any]:
+        connection = await asyncpg.connect(self._url)
+        try:
+            rows: Sequence[Any] = await connection.fetch(sql, *values)
+            return rows
+        finally:
+            await connection.close()

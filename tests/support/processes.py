@@ -1,0 +1,151 @@
+"""A platform of real processes: stores that are watched and nodes that a test may kill."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from messenger.embedded.servers import Servers, embedded
+from messenger.processes import Program
+from messenger.settings import LIMIT_RULES
+from messenger.stores import migrated
+from messenger.supervisor import answers
+from tests.support.people import until
+from tests.support.platform import Door
+from tests.support.ports import free_ports
+
+READY_S = 15.0
+
+
+class NodeProcess(Door):
+    """`peyk node` as a child of the test; the port stays over restarts."""
+
+    def __init__(self, servers: Servers, home: Path, **environ: str) -> None:
+        port = free_ports(2)
+        super().__init__(port, home)
+        self._ops_port = port + 1
+        self.program = Program(
+            f"node-{port}",
+            [sys.executable, "-m", "messenger", "node"],
+            stop=signal.SIGTERM,
+            orphaned=signal.SIGKILL,
+            environ={
+                "PATH": os.defpath,
+                "DATABASE_URL": servers.database_url,
+                "REDIS_URL": servers.redis_url,
+                "PEYK_HOME": str(home),
+                "PEYK_PORT": str(port),
+                "PEYK_OPS_PORT": str(self._ops_port),
+                "PEYK_CONFIG": str(_without_limits(home)),
+                "PEYK_DRAIN_NOTICE": "0.5",
+                **environ,
+            },
+            log=home / f"node-{port}.log",
+        )
+
+    async def starts(self) -> None:
+        """Returns once it serves."""
+        await self.program.start()
+
+        async def ready() -> bool:
+            if not self.program.running:
+                raise AssertionError(f"node ended with {self.program.exit_code}: {self.log()}")
+            return await answers(self._ops_port, "/health/ready")
+
+        await until(ready, READY_S)
+
+    async def has_its_stores(self) -> bool:
+        """Its link to Redis is there: after a restart of Redis a node needs a moment."""
+        async with httpx.AsyncClient() as web:
+            answer = await web.get(f"http://127.0.0.1:{self._ops_port}/health/ready")
+        return answer.status_code == 200 and answer.json()["bus"] == "up"
+
+    async def dies(self) -> None:
+        """kill -9; returns when it is gone."""
+        self.program.send(signal.SIGKILL)
+        await self.program.wait()
+
+    def log(self) -> str:
+        return (self.home / f"{self.program.name}.log").read_text(encoding="utf-8")[-2_000:]
+
+
+class Stores:
+    """An embedded pair whose dead servers are started again, as `peyk serve` does it."""
+
+    def __init__(self, servers: Servers, home: Path) -> None:
+        self.servers = servers
+        self.home = home
+        self.restarts = 0
+        self._deaths = 0
+
+    async def kill_postgres(self) -> None:
+        """kill -9; returns when it is gone."""
+        await self._kill(self.servers.postgres.program)
+
+    async def kill_redis(self, *, lose_data: bool = False) -> None:
+        """kill -9; returns when it is gone. `lose_data`: it will start empty."""
+        [redis] = self.servers.redis
+        await self._kill(redis.program)
+        if lose_data:
+            for file in (redis.folder / "appendonlydir").iterdir():
+                file.unlink()
+
+    async def are_back(self) -> None:
+        """Whatever was killed takes writes again."""
+
+        async def all_restarted() -> bool:
+            return self.restarts >= self._deaths
+
+        await until(all_restarted, READY_S)
+
+    async def _kill(self, program: Program) -> None:
+        self._deaths += 1
+        program.send(signal.SIGKILL)
+        await program.wait()
+
+
+@asynccontextmanager
+async def watched_stores(home: Path) -> AsyncIterator[Stores]:
+    """Migrated; watched until the end of the block."""
+    async with embedded(home) as servers:
+        await migrated(servers.database_url)
+        stores = Stores(servers, home)
+
+        def restarted() -> None:
+            stores.restarts += 1
+
+        watching = asyncio.ensure_future(servers.watch(lambda _program, _code: None, restarted))
+        try:
+            yield stores
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+
+@asynccontextmanager
+async def nodes(stores: Stores, count: int) -> AsyncIterator[list[NodeProcess]]:
+    """Nodes that serve; whatever is left of them ends with the block."""
+    started = [NodeProcess(stores.servers, stores.home) for _ in range(count)]
+    try:
+        for node in started:
+            await node.starts()
+        yield started
+    finally:
+        for node in started:
+            if node.program.running:
+                await node.dies()
+
+
+def _without_limits(home: Path) -> Path:
+    """A configuration in which no rate limit gets in the way."""
+    path = home / "node.toml"
+    rules = "\n".join(f'"{name}" = {{ burst = 1e6, per_s = 1e6 }}' for name in LIMIT_RULES)
+    path.write_text(f"[limits]\n{rules}\n", encoding="utf-8")
+    return path
