@@ -99,8 +99,10 @@ class Driver:
 
     async def open(self, session: Session) -> None:
         """TCP and upgrade."""
-        # beyond one address' ports the next loopback address is the source
-        source = f"127.0.0.{2 + session.tag // PER_SOURCE % SOURCES}"
+        # Beyond one address' ports the next loopback address is the source; not before, because
+        # the kernel's search for a free port to bind costs more than the whole login.
+        block = session.tag // PER_SOURCE % SOURCES
+        source = (f"127.0.0.{1 + block}", 0) if block else None
         try:
             await ws_connect(
                 lambda: session,
@@ -109,7 +111,7 @@ class Driver:
                 max_frame_size=1 << 20,
                 read_buffer_init_size=2_048,
                 use_aiofastnet=False,
-                local_addr=(source, 0),
+                local_addr=source,
                 family=socket.AF_INET,
             )
         except WSError as error:
