@@ -70,6 +70,10 @@ CLAIM = Statement(
     key="chat_id",
     cold=True,
 )
+DELAY = Statement(
+    "update scheduled set due = $3 where chat_id = $1 and id = $2",
+    key="chat_id",
+)
 DONE = Statement("delete from scheduled where chat_id = $1 and id = $2", key="chat_id")
 
 log = logging.getLogger(__name__)
@@ -141,24 +145,34 @@ class Schedule:
     async def run(self) -> None:
         """Fire what is due, until cancelled."""
         while True:
+            finished = 0
             try:
-                fired = await self.fire()
+                finished = await self.fire()
             except (StoreDown, TimeoutError):
                 log.warning("scheduled messages wait", extra={"retry_s": EVERY_S})
-                fired = 0
-            if fired < BATCH:
+            except Exception:  # the root of a task
+                log.exception("scheduled messages not sent")
+            if finished < BATCH:
                 await asyncio.sleep(EVERY_S)
 
     async def fire(self) -> int:
-        """Send what is due now and not claimed by another worker; returns how many were claimed."""
+        """Send what is due now and not claimed by another worker; returns how many are finished.
+
+        One that may not be sent yet is due again when it may: it must not stand before others.
+        """
+        finished = 0
         async with self._db.transaction() as connection:
             claimed = await connection.exec_driver_sql(CLAIM.sql, (self._now_ms(), BATCH))
             rows: Sequence[Any] = claimed.fetchall()
             answers = await self._send([_send_of(row) for row in rows]) if rows else []
             for row, answer in zip(rows, answers, strict=True):
-                if _is_final(answer):
+                if isinstance(answer, Written) or _is_final(answer):
                     await connection.exec_driver_sql(DONE.sql, (row[0], row[1]))
-            return len(rows)
+                    finished += 1
+                else:
+                    again = self._now_ms() + _wait_ms(answer)
+                    await connection.exec_driver_sql(DELAY.sql, (row[0], row[1], again))
+        return finished
 
     async def _send(self, sends: Sequence[Send]) -> list[Written | Refused]:
         """The answers in order. The rows' locks are on another connection than the commit."""
@@ -184,11 +198,14 @@ class Schedule:
             return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
 
 
-def _is_final(answer: Written | Refused) -> bool:
-    """Else the row stays: its turn comes again, in a second."""
-    if isinstance(answer, Written):
-        return True
-    return not answer.temporary and answer.code != ErrorCode.SLOW_MODE
+def _is_final(refused: Refused) -> bool:
+    """Else the row stays and its turn comes again."""
+    return not refused.temporary and refused.code != ErrorCode.SLOW_MODE
+
+
+def _wait_ms(refused: Refused) -> int:
+    """As long as the refusal says, at least a second."""
+    return max(int(refused.details.get("retry_after_ms", 0)), int(EVERY_S * 1000))
 
 
 def _send_of(row: Sequence[Any]) -> Send:
