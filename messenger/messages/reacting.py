@@ -68,11 +68,21 @@ class Reacting:
             while not self._due:
                 self._wake.clear()
                 await self._wake.wait()
-            at, chat, seq = self._due[0]
-            await asyncio.sleep(max(0.0, at - self._monotonic()))
-            heapq.heappop(self._due)
+            wait_s = self._due[0][0] - self._monotonic()
+            if wait_s > 0:
+                await self._sleep(wait_s)  # then look again: an earlier one may have come
+                continue
+            _, chat, seq = heapq.heappop(self._due)
             self._late.pop((chat, seq), None)
             await self._flush(chat, seq)
+
+    async def _sleep(self, wait_s: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
 
     def late(self, chat: ChatId, seq: int) -> None:
         """Counts were found that nobody was told of: their turn comes, here or elsewhere."""
@@ -85,6 +95,9 @@ class Reacting:
         except StoreDown:
             log.warning("reactions wait", extra={"retry_s": RETRY_S})
             self._later(chat, seq, RETRY_S)
+            return
+        except Exception:  # the root of a task: the next reader finds these counts again
+            log.exception("reactions not told")
             return
         if reacted is not None:
             self._tell(chat, seq, reacted)
