@@ -53,6 +53,9 @@ class _Entry(Struct, frozen=True, gc=False):
     """When it was written, for the lag."""
 
 
+_Waiting = tuple[tuple[ChatId, int], _Entry]
+
+
 def chat_token(chat: ChatId) -> int:
     """The chat's own token: `tokens @> {chat, word..}` needs no second index."""
     return token_hash(f"#{chat}")
@@ -113,6 +116,8 @@ class Indexer:
                 await self.flush()
             except StoreDown:
                 log.warning("index waits", extra={"waiting": len(self._waiting)})
+            except Exception:  # the root of a task: what failed is forgotten, the rest goes on
+                log.exception("not indexed")
 
     async def flush(self) -> None:
         """Write all that is waiting now."""
@@ -121,23 +126,55 @@ class Indexer:
             _, chat, seq, text = self._again.pop(0)
             self._put(chat, seq, text, self._now_ms())
         for chat in list(self._untold):
-            await self._read_back(chat)
             self._untold.discard(chat)
+            try:
+                await self._read_back(chat)
+            except StoreDown:
+                self._untold.add(chat)
+                raise
         while self._waiting:
-            await self._write(list(islice(self._waiting.items(), BATCH)))
+            batch = list(islice(self._waiting.items(), BATCH))
+            try:
+                await self._write(batch)
+            except StoreDown:
+                raise
+            except Exception:
+                log.exception("not indexed at once")
+                await self._write_each(batch)
         while self._gone:
-            async with self._db.statement() as connection:
-                await connection.exec_driver_sql(REMOVE.sql, self._gone[0])
-            self._gone.pop(0)
+            gone = self._gone.pop(0)
+            try:
+                async with self._db.statement() as connection:
+                    await connection.exec_driver_sql(REMOVE.sql, gone)
+            except StoreDown:
+                self._gone.insert(0, gone)
+                raise
 
-    async def _write(self, batch: Sequence[tuple[tuple[ChatId, int], _Entry]]) -> None:
+    async def _write(self, batch: Sequence[_Waiting]) -> None:
+        """In one order on all nodes, which may hold the same messages: else they would deadlock."""
+        rows = sorted((chat, seq, entry.text) for (chat, seq), entry in batch)
         values = (
-            [chat for (chat, _), _ in batch],
-            [seq for (_, seq), _ in batch],
-            [_array(tokens_of(chat, entry.text)) for (chat, _), entry in batch],
+            [chat for chat, _, _ in rows],
+            [seq for _, seq, _ in rows],
+            [_array(tokens_of(chat, text)) for chat, _, text in rows],
         )
         async with self._db.statement() as connection:
             await connection.exec_driver_sql(ADD.sql, values)
+        self._written(batch)
+
+    async def _write_each(self, batch: Sequence[_Waiting]) -> None:
+        """Only what cannot be written is forgotten."""
+        for one in batch:
+            try:
+                await self._write([one])
+            except StoreDown:
+                raise
+            except Exception:
+                log.exception("not indexed", extra={"chat": one[0][0]})
+                self._written([one])
+                self.dropped += 1
+
+    def _written(self, batch: Sequence[_Waiting]) -> None:
         for key, entry in batch:
             if self._waiting.get(key) is entry:  # else it was edited meanwhile
                 del self._waiting[key]
