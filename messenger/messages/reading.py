@@ -148,6 +148,17 @@ class Cursors:
         except Exception:  # the root of a background task: it outlives one bad batch
             log.exception("cursors not moved")
             _settle(calls, Refused(ErrorCode.INTERNAL))
+            await self._one_by_one(own)
+
+    async def _one_by_one(self, own: dict[Cursor, int]) -> None:
+        """Nobody repeats the own cursors of a bad batch: only the bad one is dropped."""
+        for key, seq in own.items():
+            try:
+                await self._move_reads([], {key: seq})
+            except StoreDown:
+                self._again({key: seq})
+            except Exception:
+                log.exception("own cursor dropped", extra={"chat": key[1]})
 
     async def _move_reads(self, calls: Sequence[_Call], own: dict[Cursor, int]) -> None:
         wanted = dict(own)
