@@ -170,6 +170,9 @@ LIMIT_RULES: Mapping[str, LimitRule] = {
     "chat.create": LimitRule(5, 10 / DAY),
     "chat.join": LimitRule(20, 100 / DAY),
     "chat.link": LimitRule(20, 50 / DAY),
+    "account.read": LimitRule(60, 10),
+    "account.change": LimitRule(20, 1),  # each is a fact for all devices
+    "resolve": LimitRule(30, 0.5),  # people, not a census of names
     "username": LimitRule(5, 5 / DAY),  # each leaves a name that nobody may have for half a year
     "contacts.import": LimitRule(10, 20 / DAY),  # 500 numbers a call: an address book, no census
     "api.conn": LimitRule(500, 100),  # per address: one NAT may hold a whole town

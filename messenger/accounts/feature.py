@@ -32,6 +32,9 @@ from messenger.log.account_log import AccountLog
 from messenger.settings import Settings
 from messenger.tokens import ConnectionTokens
 
+READ = ("account.read",)
+CHANGE = ("account.change",)
+
 
 class Accounts(Struct, frozen=True):
     """The parts of this package; what other features may ask stands first."""
@@ -144,10 +147,10 @@ def _own(accounts: Accounts) -> Sequence[Rpc]:
     """One's own account and devices."""
     devices, privacy = accounts.devices, accounts.privacy
     return (
-        Rpc("accounts.me", protocol.Nothing, accounts.profiles.me),
-        Rpc("accounts.update", protocol.Update, accounts.profiles.update),
-        Rpc("accounts.privacy", protocol.SetPrivacy, privacy.privacy),
-        Rpc("accounts.sessions", protocol.Nothing, devices.sessions),
+        Rpc("accounts.me", protocol.Nothing, accounts.profiles.me, limits=READ),
+        Rpc("accounts.update", protocol.Update, accounts.profiles.update, limits=CHANGE),
+        Rpc("accounts.privacy", protocol.SetPrivacy, privacy.privacy, limits=CHANGE),
+        Rpc("accounts.sessions", protocol.Nothing, devices.sessions, limits=READ),
         Rpc("accounts.revoke_session", protocol.RevokeSession, devices.revoke_session),
         Rpc("accounts.sign_out", protocol.Nothing, devices.sign_out),
         Rpc("accounts.delete", protocol.Delete, accounts.signing_in.delete),
@@ -158,18 +161,23 @@ def _others(accounts: Accounts) -> Sequence[Rpc]:
     """Other people."""
     blocks, contacts, presence = accounts.blocks, accounts.contacts, accounts.presence
     return (
-        Rpc("accounts.get", protocol.Get, accounts.profiles.get),
-        Rpc("accounts.resolve", protocol.Resolve, accounts.profiles.resolve),
+        Rpc("accounts.get", protocol.Get, accounts.profiles.get, limits=READ),
+        Rpc("accounts.resolve", protocol.Resolve, accounts.profiles.resolve, limits=("resolve",)),
         Rpc(
             "accounts.import_contacts",
             protocol.ImportContacts,
             contacts.import_contacts,
             limits=("contacts.import",),
         ),
-        Rpc("accounts.contacts", protocol.After, contacts.contacts),
-        Rpc("accounts.remove_contact", protocol.RemoveContact, contacts.remove_contact),
-        Rpc("accounts.block", protocol.Block, blocks.block),
-        Rpc("accounts.blocked", protocol.After, blocks.blocked),
+        Rpc("accounts.contacts", protocol.After, contacts.contacts, limits=READ),
+        Rpc(
+            "accounts.remove_contact",
+            protocol.RemoveContact,
+            contacts.remove_contact,
+            limits=CHANGE,
+        ),
+        Rpc("accounts.block", protocol.Block, blocks.block, limits=CHANGE),
+        Rpc("accounts.blocked", protocol.After, blocks.blocked, limits=READ),
         Rpc("accounts.presence", protocol.Watch, presence.presence, limits=("presence",)),
         Rpc("accounts.watch", protocol.Watch, presence.watch, limits=("presence",)),
     )

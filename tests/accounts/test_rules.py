@@ -10,6 +10,7 @@ from messenger.accounts.usernames import RESERVED, check_username
 from messenger.accounts.wire_ids import account_of, accounts_of, page_start
 from messenger.feature import Refused
 from messenger.wire.codes import ErrorCode
+from tests.accounts.world import Person, World
 
 
 @pytest.mark.parametrize(
@@ -153,3 +154,28 @@ def test_given_a_page_mark_that_was_not_ours_when_read_then_it_is_refused(after:
 
 def test_given_a_page_mark_when_read_then_it_is_where_to_go_on() -> None:
     assert (page_start(None), page_start("0"), page_start("77")) == (0, 0, 77)
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "rule"),
+    [
+        ("accounts.me", {}, "account.read"),
+        ("accounts.sessions", {}, "account.read"),
+        ("accounts.privacy", {}, "account.change"),
+        ("accounts.block", {"account": "5", "on": False}, "account.change"),
+        ("accounts.resolve", {"username": "nobody_of_that_name"}, "resolve"),
+    ],
+)
+async def test_given_a_person_who_asks_without_end_when_the_bucket_is_empty_then_it_is_later(
+    world: World, mina: Person, method: str, data: dict[str, object], rule: str
+) -> None:
+    refusals: list[Refused] = []
+    for _ in range(200):
+        try:
+            await world.call(mina, method, **data)
+        except Refused as refused:
+            if refused.code is ErrorCode.RATE_LIMITED:
+                refusals.append(refused)
+                break
+
+    assert [one.details["rule"] for one in refusals] == [rule]
