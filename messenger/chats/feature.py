@@ -137,7 +137,7 @@ def _reading(chats: Chats) -> Sequence[Rpc]:
 def _making(chats: Chats) -> Sequence[Rpc]:
     groups, pinning = chats.groups, chats.pinning
     return [
-        Rpc("chats.open_direct", protocol.OpenDirect, chats.directs.open_direct),
+        Rpc("chats.open_direct", protocol.OpenDirect, chats.directs.open_direct, limits=("sync",)),
         Rpc("chats.create", protocol.Create, chats.creating.create, limits=("chat.create",)),
         Rpc("chats.update", protocol.Update, groups.update, limits=("msg.account",)),
         Rpc("chats.transfer", protocol.ChatAccount, groups.transfer, limits=("msg.account",)),
@@ -159,11 +159,11 @@ def _seating(chats: Chats) -> Sequence[Rpc]:
         ),
         Rpc("chats.set_role", protocol.SetRole, seats.set_role, limits=("msg.account",)),
         Rpc("chats.restrict", protocol.Restrict, seats.restrict, limits=("msg.account",)),
-        Rpc("chats.leave", protocol.Chat, seats.leave),
+        Rpc("chats.leave", protocol.Chat, seats.leave, limits=("msg.account",)),
         Rpc("chats.join", protocol.Join, invites.join, limits=("chat.join",)),
         Rpc("chats.link_create", protocol.LinkCreate, invites.link_create, limits=("chat.link",)),
         Rpc("chats.links", protocol.Chat, invites.links, limits=("history",)),
-        Rpc("chats.link_revoke", protocol.LinkRevoke, invites.link_revoke),
+        Rpc("chats.link_revoke", protocol.LinkRevoke, invites.link_revoke, limits=("msg.account",)),
         Rpc("chats.requests", protocol.Requests, invites.requests, limits=("history",)),
         Rpc(
             "chats.answer_request",
