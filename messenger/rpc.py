@@ -97,7 +97,7 @@ class Rpcs:
                 return self._wait(entry, request, caller, reply, started)
             answer = entry.rpc.handler(request, caller)
         except Exception as error:  # noqa: BLE001 - the session outlives a bug in one handler
-            self._fail(method, error, reply)
+            self._fail(method, error, reply, started)
         else:
             if isinstance(answer, Later):
                 answer.then(lambda settled: self._answer(entry, settled, reply, started))
@@ -129,7 +129,7 @@ class Rpcs:
                 if inspect.isawaitable(answer):
                     answer = await answer
         except Exception as error:  # noqa: BLE001 - the session outlives a bug in one handler
-            self._fail(method, error, reply)
+            self._fail(method, error, reply, started)
         else:
             if isinstance(answer, Later):
                 answer.then(lambda settled: self._answer(entry, settled, reply, started))
@@ -140,28 +140,30 @@ class Rpcs:
         self, entry: _Entry, answer: Answer | Refused, reply: Reply, started: float
     ) -> None:
         if isinstance(answer, Refused):
-            self._refuse(entry.rpc.method, answer, reply)
+            self._refuse(entry.rpc.method, answer, reply, started)
             return
         entry.observe(time.perf_counter() - started)
         reply(msgspec.json.encode(answer))
 
-    def _fail(self, method: str, error: Exception, reply: Reply) -> None:
+    def _fail(self, method: str, error: Exception, reply: Reply, started: float) -> None:
         """Refusals are business; a store that is away is a refusal; the rest are bugs."""
         match error:
             case Refused():
-                self._refuse(method, error, reply)
+                self._refuse(method, error, reply, started)
             case TimeoutError():
-                self._refuse(method, Refused(ErrorCode.TIMEOUT, LATER), reply)
+                self._refuse(method, Refused(ErrorCode.TIMEOUT, LATER), reply, started)
             case StoreDown() | BusDown():
-                self._refuse(method, Refused(ErrorCode.OVERLOADED, LATER), reply)
+                self._refuse(method, Refused(ErrorCode.OVERLOADED, LATER), reply, started)
             case _:
                 self._metrics.rpc_bugs.labels(method).inc()
+                self._metrics.rpc_seconds.labels(method).observe(time.perf_counter() - started)
                 log.error("rpc failed", extra={"method": method}, exc_info=error)
                 reply(Refused(ErrorCode.INTERNAL))
 
-    def _refuse(self, method: str, refused: Refused, reply: Reply) -> None:
+    def _refuse(self, method: str, refused: Refused, reply: Reply, started: float) -> None:
         known = method if method in self._entries else "unknown"
         self._metrics.rpc_refused.labels(known, refused.code.name).inc()
+        self._metrics.rpc_seconds.labels(known).observe(time.perf_counter() - started)
         reply(refused)
 
 

@@ -55,8 +55,10 @@ def raises_later(error: BaseException) -> Callable[[Ask, Caller], Any]:
     return handler
 
 
-def rpcs_of(*rpcs: Rpc, enabled: bool = True, **rules: LimitRule) -> Rpcs:
-    metrics = Metrics()
+def rpcs_of(
+    *rpcs: Rpc, enabled: bool = True, metrics: Metrics | None = None, **rules: LimitRule
+) -> Rpcs:
+    metrics = metrics or Metrics()
     limits = Limits({**LIMIT_RULES, **rules}, None, metrics)  # type: ignore[arg-type]  # local rules only
     return Rpcs([Feature("test", rpcs=rpcs)], limits, metrics, enabled=enabled)
 
@@ -196,6 +198,21 @@ async def test_given_a_handler_that_raises_when_called_then_its_kind_decides_the
 
     assert refused.code is code
     assert "secret" not in refused.message
+
+
+@pytest.mark.parametrize("make", [raises, raises_later])
+@pytest.mark.parametrize("error", [Refused(ErrorCode.NO_CHAT), BusDown("gone"), KeyError()])
+async def test_given_a_call_that_fails_when_it_is_answered_then_its_time_counts_too(
+    make: Any, error: Exception
+) -> None:
+    metrics = Metrics()
+    rpcs = rpcs_of(Rpc("t.m", Ask, make(error)), metrics=metrics)
+    await answer(rpcs, "t.m")
+    await answer(rpcs, "no.such")
+
+    for method in ("t.m", "unknown"):
+        count = metrics.registry.get_sample_value("peyk_rpc_seconds_count", {"method": method})
+        assert count == 1
 
 
 async def test_given_a_handler_that_hangs_when_its_time_is_over_then_1004() -> None:
