@@ -7,7 +7,7 @@ delivery, features, catalogue, gateway, HTTP. `serving.py` puts the node on its 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -37,7 +37,8 @@ from messenger.gateway.presence import TopicPresence
 from messenger.gateway.recheck import Recheck
 from messenger.gateway.subscribing import Subscribing
 from messenger.gateway.topics import Topics
-from messenger.http.operations import Health, Operations
+from messenger.http.health import Health
+from messenger.http.operations import Operations
 from messenger.http.publish_api import PublishApi
 from messenger.http.rpc_api import RpcApi
 from messenger.http.security import SecurityHeaders
@@ -125,6 +126,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     rpcs = Rpcs(features, trunk.limits, metrics, enabled=settings.rpc.enabled)
     gateway, topics, namespaces, gateway_tasks = _gateway(trunk, accounts, rpcs, metrics)
     sessions.gateway = gateway
+    health = _health(gateway, stores)
     app = Starlette(
         routes=[
             *RpcApi(
@@ -133,7 +135,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
             *PublishApi(
                 topics, namespaces, settings.api_key, insecure=settings.api.insecure
             ).routes,
-            *Operations(_health(gateway, stores), metrics.registry, settings.ops_port).routes,
+            *Operations(health, metrics.registry, settings.ops_port).routes,
             *(route for feature in features for route in feature.routes),
         ],
         middleware=[Middleware(SecurityHeaders)],
@@ -142,6 +144,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
         *trunk.background,
         *(task for feature in features for task in feature.tasks),
         *gateway_tasks,
+        Background("health", health.run),
     ]
     return Node(name, app, gateway, trunk.committer, trunk.delivery, metrics, rpcs, tasks)
 
@@ -278,11 +281,18 @@ def _is_revoked(bus: Bus) -> Callable[[AccountId, DeviceId], Awaitable[bool]]:
 
 
 def _health(gateway: Gateway, stores: Stores) -> Health:
-    def health() -> tuple[bool, Mapping[str, Any]]:
-        return not gateway.draining, {
-            "draining": gateway.draining,
-            "sessions": gateway.sessions,
-            "bus": "up" if stores.bus.up else "down",
-        }
+    bus = stores.bus
 
+    async def probe() -> None:
+        async with stores.database.statement() as connection:
+            await connection.exec_driver_sql("select 1")
+
+    health = Health(gateway, lambda: any(shard.up for shard in bus.shards), probe)
+    told = bus.on_back
+
+    def on_back() -> None:
+        told()
+        health.bus_changed()
+
+    bus.on_lost, bus.on_back = health.bus_changed, on_back
     return health

@@ -1,16 +1,12 @@
 """Health and metrics. Bodies only on the operations port; the public one answers without."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-Health = Callable[[], tuple[bool, Mapping[str, Any]]]
-"""(ready, state of each dependency)."""
+from messenger.http.health import Health
 
 
 class Operations:
@@ -38,8 +34,8 @@ class Operations:
         return Response(status_code=200)
 
     async def ready(self, request: Request) -> Response:
-        """503 while starting or draining; a lost dependency is degraded, not unready."""
-        ready, state = self._health()
+        """503 while starting, draining, lagging, or cut off from the bus for long."""
+        ready, state = self._health.report()
         body = msgspec.json.encode(state) if self._private(request) else b""
         return Response(body, status_code=200 if ready else 503, media_type="application/json")
 

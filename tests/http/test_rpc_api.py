@@ -150,7 +150,7 @@ async def test_given_the_two_ports_when_asked_for_health_then_only_one_tells_det
     ready = await web.get(f"{private}/health/ready")
     metrics = await web.get(f"{private}/metrics")
 
-    assert ready.json()["bus"] == "up"
+    assert ready.json()["redis_bus"]["state"] == "up"
     assert "peyk_sessions" in metrics.text
     assert 'peyk_rpc_seconds_count{method="system.hello"}' in metrics.text
 
