@@ -46,6 +46,7 @@ from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.log.account_log import AccountLog
 from messenger.log.committer import Committer
 from messenger.messages.history import HistoryReader
+from messenger.messages.leaving import Leaving
 from messenger.messages.protocol import GetMessages
 from messenger.messages.store import MessageStore
 from messenger.messages.texts import TextBounds
@@ -165,6 +166,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         trunk.tokens,
         mint,
         show_chat=show_chat,
+        on_closed=Leaving(database).drop_scheduled,
     )
     chats = messenger.chats.feature.assemble(
         trunk.settings,

@@ -7,7 +7,7 @@ that holds the socket. Access tokens live on their own for a day, so all three a
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -45,6 +45,9 @@ PAGE = 1_000
 UNMARKED_MAX = 10_000  # revocations Redis has not heard of; the oldest fall out, see restore
 RETRY_S = 1.0
 
+OnClosed = Callable[[AccountId], Awaitable[None]]
+"""What other features undo when an account is closed; repeatable."""
+
 log = logging.getLogger(__name__)
 
 
@@ -70,6 +73,7 @@ class Devices:
         settings: Settings,
         mint: Callable[[], int],
         now_ms: Callable[[], int],
+        on_closed: OnClosed,
     ) -> None:
         self._store = store
         self._refresh_tokens = refresh_tokens
@@ -80,6 +84,7 @@ class Devices:
         self._settings = settings
         self._mint = mint
         self._now_ms = now_ms
+        self._on_closed = on_closed
         self._unmarked: deque[tuple[AccountId, list[DeviceId], int]] = deque(maxlen=UNMARKED_MAX)
         self._late = asyncio.Event()
         self._restore_due = False
@@ -184,6 +189,7 @@ class Devices:
         """All devices at once, with the code that says why."""
         changes = await self._store.close_account(account, self._now_ms())
         await self._drop(account, changes, CloseCode.ACCOUNT_DELETED)
+        await self._on_closed(account)
 
     async def restore_revoked(self) -> int:
         """Write the revocations of one token's life to Redis again, after it lost its data."""

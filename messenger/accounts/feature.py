@@ -8,7 +8,7 @@ from messenger.accounts import protocol
 from messenger.accounts.blocking import Blocks
 from messenger.accounts.codes import CodeSender, sender_of
 from messenger.accounts.contacts import Contacts
-from messenger.accounts.devices import Devices
+from messenger.accounts.devices import Devices, OnClosed
 from messenger.accounts.housekeeping import Housekeeping
 from messenger.accounts.issuing import now_ms as wall_ms
 from messenger.accounts.phones import PhoneVault
@@ -51,6 +51,10 @@ class Accounts(Struct, frozen=True):
     housekeeping: Housekeeping
 
 
+async def nothing_left(_account: AccountId) -> None:
+    """For platforms without features that act in a person's name."""
+
+
 async def show_no_chat(_caller: AccountId, _chat: ChatId) -> None:
     """For platforms without the feature chats."""
 
@@ -67,6 +71,7 @@ def assemble(
     sender: CodeSender | None = None,
     guards: Sequence[NameGuard] = (),
     show_chat: ShowChat = show_no_chat,
+    on_closed: OnClosed = nothing_left,
     now_ms: Callable[[], int] = wall_ms,
 ) -> Accounts:
     """Put the parts together.
@@ -91,6 +96,7 @@ def assemble(
         settings,
         mint,
         now_ms,
+        on_closed,
     )
     return Accounts(
         people=people,

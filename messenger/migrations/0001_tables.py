@@ -228,6 +228,7 @@ TABLES = (
     )
     """,
     "create index scheduled_due on scheduled (due)",
+    "create index scheduled_sender on scheduled (sender_id)",  # for an account that goes
     """
     create table message_index (
       chat_id bigint not null, seq integer not null, tokens integer[] not null,
