@@ -214,9 +214,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis_timeout: Annotated[
         Positive[float], why("beyond: the link is opened anew and positions are checked")
     ] = 1.0
-    bus_queue: Annotated[int, why("bytes waiting for one link; beyond: as a lost link", ge=1)] = (
-        8 * MIB
-    )
+    bus_queue: Annotated[
+        int,
+        why("bytes a link may hold for a Redis that stopped reading, x8 for one that reads", ge=1),
+    ] = 8 * MIB
 
     hot_window: Annotated[
         int, why("publications kept a topic: a short absence needs no SQL", ge=1)
