@@ -6,9 +6,9 @@ misses it finds the event by its number.
 
 import msgspec
 
-from messenger.delivery.fanout import Delivery
+from messenger.delivery.fanout import Delivery, dirty_update
 from messenger.feature import Caller, Refused
-from messenger.log.events import EventLog
+from messenger.log.events import ChatFlag, EventLog
 from messenger.messages.indexing import Indexer
 from messenger.messages.objects import chat_of, counts_of, extra_text, message_of
 from messenger.messages.protocol import (
@@ -21,7 +21,7 @@ from messenger.messages.protocol import (
     MessageEdited,
     MessageHidden,
 )
-from messenger.messages.store import MessageStore
+from messenger.messages.store import EditedRow, MessageStore
 from messenger.messages.texts import TextBounds, checked_text
 from messenger.wire.codes import ErrorCode
 
@@ -53,10 +53,10 @@ class Editing:
         edited = await self._store.edit(chat, request.seq, caller.account, text, extra, WINDOW_MS)
         event = edited.event
         if edited.changed:
-            message = message_of(edited.row, counts_of(edited.stat))
-            update = MessageEdited(str(chat), event.ev, message)
-            self._delivery.chat_event(event, msgspec.json.encode(update))
+            self._delivery.chat_event(event, _edit_update(edited))
             self._indexer.edited(chat, request.seq, text)
+        else:
+            self._delivery.remind(event)
         return Edited(ev=event.ev, at=event.at)
 
     async def delete(self, request: DeleteMessages, caller: Caller) -> Deleted:
@@ -74,6 +74,8 @@ class Editing:
             )
             self._delivery.chat_event(done.event, msgspec.json.encode(update))
             self._indexer.deleted(chat, done.seqs)
+        else:
+            self._delivery.remind(done.event)
         return Deleted(ev=done.event.ev)
 
     async def _hide(self, request: DeleteMessages, caller: Caller) -> Deleted:
@@ -86,3 +88,12 @@ class Editing:
             update = MessageHidden(aev=aev, chat=str(chat), seqs=seqs)
             self._delivery.account_fact(caller.account, msgspec.json.encode(update))
         return Deleted(aev=aev)
+
+
+def _edit_update(edited: EditedRow) -> bytes:
+    """One update for all members: where some may not see the message, each fetches it."""
+    event = edited.event
+    if event.chat_flags & ChatFlag.NO_HISTORY:
+        return dirty_update(event)
+    message = message_of(edited.row, counts_of(edited.stat))
+    return msgspec.json.encode(MessageEdited(str(event.chat), event.ev, message))

@@ -98,7 +98,10 @@ class HistoryReader:
         return Readers(wire_accounts(accounts))
 
     async def _sender(self, chat: ChatId, seq: int, standing: Standing) -> AccountId:
-        found = await self._store.these(chat, [seq]) if seq <= standing.last_seq else []
+        joined = standing.joined_seq if standing.flags & ChatFlag.NO_HISTORY else 0
+        found = []
+        if joined < seq <= standing.last_seq:
+            found = await self._store.these(chat, [seq])
         if not found:
             raise Refused(ErrorCode.NO_MESSAGE)
         return found[0].row.sender

@@ -124,6 +124,7 @@ begin
     when c.chat_id is null then 3
     when s.status <> 0 then s.status
     when m.seq is null or m.flags & 1 <> 0 then 2
+    when c.flags & 32 <> 0 and p_seq <= s.joined_seq then 2
     when c.flags & 2 <> 0 then 7
     when c.kind <> 3 and not s.may_post then 5
     when was is not distinct from p_emoji then 1

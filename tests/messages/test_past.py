@@ -2,6 +2,10 @@
 
 import secrets
 
+import pytest
+
+from messenger.feature import Refused
+from messenger.wire.codes import ErrorCode
 from tests.messages.office import Office
 from tests.support.line import joined
 from tests.support.platform import Platform, SignedIn
@@ -60,3 +64,53 @@ async def test_given_a_hidden_past_when_the_feed_is_read_for_nobody_then_edits_s
     assert b"chat.dirty" in update
     assert b"SECRET" not in update
     assert b"message.edited" in own
+
+
+async def test_given_a_hidden_past_when_it_is_edited_then_newcomers_hear_no_text_and_touch_nothing(
+    office: Office,
+) -> None:
+    mina, reza = await office.people(2)
+    chat = await office.chat([mina], flags=NO_HISTORY)
+    await mina.sends(chat, "first")
+    await office.joins(chat, reza)
+    await office.set_chat(chat, member_ver=2)
+
+    await mina.call("messages.edit", chat=str(chat), seq=1, text="SECRET")
+
+    assert (await reza.hears("chat.dirty", chat=str(chat)))["ev"] == 2
+    found = await mina.call("sync.difference", aev=0, chats=[[str(chat), 1, 1]])
+    assert found["chats"][0]["events"][0]["m"]["text"] == "SECRET"
+    for method, more in (("messages.react", {"emoji": "👍"}), ("messages.readers", {})):
+        with pytest.raises(Refused) as refused:
+            await reza.call(method, chat=str(chat), seq=1, **more)
+        assert refused.value.code == ErrorCode.NO_MESSAGE
+
+
+async def test_given_a_deleted_chat_with_seats_when_read_then_it_shows_no_text(
+    office: Office,
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    await mina.sends(chat, "SECRET")
+    await office.set_chat(chat, flags=4)
+
+    found = await mina.call("sync.difference", aev=0, chats=[[str(chat), 1, 0]])
+
+    assert "SECRET" not in str(found)
+    assert not await office.feed.may_open(chat, mina.account)
+
+
+async def test_given_a_change_whose_answer_was_lost_when_repeated_then_all_hear_where_it_stands(
+    office: Office,
+) -> None:
+    mina, reza = await office.people(2)
+    chat = await office.chat([mina, reza])
+    await mina.sends(chat)
+    for method, more in (
+        ("messages.edit", {"seq": 1, "text": "new"}),
+        ("messages.delete", {"seqs": [1], "for": "all"}),
+    ):
+        await mina.call(method, chat=str(chat), **more)
+        answer = await mina.call(method, chat=str(chat), **more)
+
+        assert (await reza.hears("chat.dirty", chat=str(chat)))["ev"] == answer["ev"]
