@@ -46,9 +46,12 @@ class ChatFeed:
         self._chats = chats
 
     async def may_open(self, chat: ChatId, account: AccountId) -> bool:
-        """Is the account a member; False also for a chat that does not exist."""
+        """Is the account a member; False also for a chat that is deleted or never was."""
         membership = await self._chats.membership(chat, account)
-        return membership is not None and membership.role > 0
+        if membership is None or membership.role <= 0:
+            return False
+        head = await self._chats.head(chat)
+        return head is not None and not head.flags & ChatFlag.DELETED
 
     async def head(self, chat: ChatId) -> tuple[int, int]:
         """(epoch, ev); (0, 0) for an unknown chat."""

@@ -83,12 +83,15 @@ class Differences:
         reads = [
             (want.chat, want.ev, limits[want.chat]) for want in wanted if limits.get(want.chat)
         ]
-        floors = {
-            chat: places[chat].joined_seq
-            for chat, _, _ in reads
-            if places[chat].head.flags & ChatFlag.NO_HISTORY
-        }
+        floors = {chat: _floor(places[chat]) for chat, _, _ in reads}
         return await self._feed.since_many(reads, floors) if reads else {}
+
+
+def _floor(place: Place) -> int:
+    """Messages up to this one are shown without content."""
+    if place.head.flags & ChatFlag.DELETED:
+        return place.head.seq
+    return place.joined_seq if place.head.flags & ChatFlag.NO_HISTORY else 0
 
 
 def is_too_long(want: _Want, head: ChatHead) -> bool:
