@@ -121,7 +121,7 @@ def assemble(
             settings,
             now_ms,
         ),
-        housekeeping=Housekeeping(people, codes, now_ms),
+        housekeeping=Housekeeping(people, codes, DeviceStore(db), now_ms),
     )
 
 

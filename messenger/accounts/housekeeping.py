@@ -7,13 +7,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from messenger.accounts.store.devices import CodeStore
+from messenger.accounts.store.devices import CodeStore, DeviceStore
 from messenger.accounts.store.people import PeopleStore
 from messenger.accounts.usernames import TOMBSTONE_MS
 from messenger.db.engine import StoreDown
 
 DAY_MS = 86_400_000
 CODE_DAYS = 7  # long enough to look into abuse
+REVOKED_DAYS = 90  # longer than any token lives; until then a stolen copy is recognised
 UNDO_DAYS = 30
 EVERY_S = 600.0
 BATCH = 100
@@ -24,9 +25,16 @@ log = logging.getLogger(__name__)
 class Housekeeping:
     """Forgets."""
 
-    def __init__(self, people: PeopleStore, codes: CodeStore, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        people: PeopleStore,
+        codes: CodeStore,
+        devices: DeviceStore,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._people = people
         self._codes = codes
+        self._devices = devices
         self._now_ms = now_ms
 
     async def run(self) -> None:
@@ -44,6 +52,7 @@ class Housekeeping:
         """One round; how many accounts it forgot."""
         now = self._now_ms()
         await self._codes.purge(now - CODE_DAYS * DAY_MS)
+        await self._devices.purge_revoked(now - REVOKED_DAYS * DAY_MS)
         before = now - UNDO_DAYS * DAY_MS
         doomed = await self._people.doomed(before, BATCH)
         forgotten = 0

@@ -63,7 +63,7 @@ async def test_given_an_account_that_cannot_be_forgotten_when_the_house_is_kept_
             "update account set status = 1, deleted_at = 1 where account_id = $1", person.account
         )
     house = world.accounts.housekeeping
-    poisoned = Housekeeping(Poisoned(world.db), house._codes, world.clock.now_ms)
+    poisoned = Housekeeping(Poisoned(world.db), house._codes, house._devices, world.clock.now_ms)
 
     await poisoned.round()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from messenger.accounts.devices import DEVICES_MAX
-from messenger.accounts.housekeeping import CODE_DAYS, UNDO_DAYS
+from messenger.accounts.housekeeping import CODE_DAYS, REVOKED_DAYS, UNDO_DAYS
 from messenger.bus.keys import limit_key
 from messenger.feature import Refused
 from messenger.settings import Settings
@@ -308,6 +308,20 @@ async def test_given_old_codes_when_the_house_is_kept_then_they_are_forgotten(
     await world.accounts.housekeeping.round()
 
     assert await world.count("otp", "issued_at <= $1", before) == 0
+
+
+async def test_given_devices_revoked_long_ago_when_the_house_is_kept_then_only_they_are_forgotten(
+    world: World,
+) -> None:
+    mina = await world.person()
+    laptop = await world.signs_in(mina.phone, device="Laptop")
+    await world.call(mina, "accounts.sign_out")
+    world.clock.passes(days=REVOKED_DAYS, seconds=60)
+
+    await world.accounts.housekeeping.round()
+
+    assert await world.count("device", "account_id = $1", mina.account) == 1
+    assert await world.count("device", "device_id = $1", laptop.device) == 1
 
 
 async def test_given_a_code_when_stored_then_neither_it_nor_the_phone_can_be_read(

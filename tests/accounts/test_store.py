@@ -13,7 +13,7 @@ from messenger.accounts.blocking import Blocks
 from messenger.accounts.devices import DEVICES_MAX
 from messenger.accounts.housekeeping import Housekeeping
 from messenger.accounts.protocol import DeviceLabel
-from messenger.accounts.store.devices import CodeStore
+from messenger.accounts.store.devices import CodeStore, DeviceStore
 from messenger.accounts.store.people import PeopleStore
 from messenger.accounts.store.relations import RelationStore
 from messenger.db.engine import Database
@@ -150,7 +150,7 @@ async def test_given_a_database_that_is_away_when_background_work_is_due_then_it
     people, relations = PeopleStore(away), RelationStore(away)
     parts = world.accounts
     blocks = Blocks(people, relations, parts.profiles, parts.presence._delivery, clock, poll_s=0)
-    house = Housekeeping(people, CodeStore(away), clock)
+    house = Housekeeping(people, CodeStore(away), DeviceStore(away), clock)
 
     for run, event in (
         (blocks.run, "blocks wait for the database"),

@@ -30,6 +30,11 @@ USE_CODE = Statement(
     key="phone_hash",
 )
 PURGE_CODES = Statement("delete from otp where issued_at < $1", key="phone_hash", cold=True)
+PURGE_DEVICES = Statement(
+    "delete from device where revoked_at < $1 and revoked_at is not null",
+    key="account_id",
+    cold=True,
+)
 ADD = Statement(
     "select device_id, is_new, aev from"
     " add_device($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::smallint, $11::smallint)",
@@ -200,6 +205,10 @@ class DeviceStore:
 
     async def devices(self, account: AccountId) -> list[DeviceRow]:
         return [DeviceRow(*row) for row in await rows(self._db, DEVICES, account)]
+
+    async def purge_revoked(self, before_ms: int) -> int:
+        """Forget devices that were revoked before then; their tokens are unknown from then on."""
+        return await execute(self._db, PURGE_DEVICES, before_ms)
 
     async def revoked_since(
         self, since_ms: int, after: tuple[int, int], limit: int
