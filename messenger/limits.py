@@ -57,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
     "msg.stranger": Kind(By.ACCOUNT),
     "msg.stranger_new": Kind(By.ACCOUNT),
     "typing": Kind(By.ACCOUNT_CHAT, local=True),
+    "typing.all": Kind(By.ACCOUNT, local=True),
     "presence": Kind(By.ACCOUNT, local=True),
     "read": Kind(By.DEVICE, local=True),
     "view": Kind(By.DEVICE, local=True),

@@ -159,6 +159,7 @@ LIMIT_RULES: Mapping[str, LimitRule] = {
     "msg.stranger": LimitRule(20, 20 / DAY),  # direct chats first opened today
     "msg.stranger_new": LimitRule(5, 5 / DAY),  # the same for an account of today
     "typing": LimitRule(1, 0.25),
+    "typing.all": LimitRule(10, 2),  # of one account in all chats, those it is not in included
     "presence": LimitRule(5, 0.2),
     "read": LimitRule(20, 2),
     "view": LimitRule(20, 2),

@@ -90,7 +90,7 @@ def create(
             Rpc("messages.get", wire.GetMessages, history.get, limits=("history",)),
             Rpc("messages.history", wire.GetHistory, history.history, limits=("history",)),
             Rpc("messages.search", wire.SearchMessages, searching.search, limits=("search",)),
-            Rpc("messages.typing", wire.Typing, typing.typing, limits=("typing",)),
+            Rpc("messages.typing", wire.Typing, typing.typing, limits=("typing.all", "typing")),
             Rpc("messages.scheduled", wire.OfChat, schedule.scheduled, limits=("history",)),
             Rpc("messages.unschedule", wire.Unschedule, schedule.unschedule, limits=(account,)),
         ],

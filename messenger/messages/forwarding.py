@@ -23,11 +23,14 @@ from messenger.messages.protocol import (
     Forwarded,
     ForwardMessages,
     NotForwarded,
+    OfChat,
     Sent,
 )
 from messenger.messages.sending import sent
 from messenger.messages.store import MessageStore, floor_of
 from messenger.wire.codes import ErrorCode
+
+CHARGED_MOST = 10  # of `msg.chat`: one large forward is no flood, a second one at once is
 
 
 class Forwarding:
@@ -56,6 +59,8 @@ class Forwarding:
             raise Refused(ErrorCode.INVALID, why)
         if len(keys) > 1:  # one was taken before the handler was called
             self._limits.check_now("msg.account", caller, request, cost=len(keys) - 1)
+        charged = min(len(keys), CHARGED_MOST)
+        self._limits.check_now("msg.chat", caller, OfChat(request.to), cost=charged)
         if self._gate is not None:
             self._gate.check(chat=to, account=caller.account)
         standing = await self._store.member(source, caller.account)
