@@ -19,6 +19,7 @@ from messenger.gateway.dirty import DirtyHeads
 from messenger.gateway.drain import Drain
 from messenger.gateway.hub import Hub
 from messenger.gateway.presence import DeviceHooks, TopicPresence
+from messenger.gateway.proxies import client_address, parse_networks
 from messenger.gateway.recheck import Recheck
 from messenger.gateway.session import RATE_WINDOW_S, Session
 from messenger.gateway.subscribing import Subscribing
@@ -69,6 +70,7 @@ class Gateway:
         self.write_low = settings.write_low
         self.lag_bytes = settings.lag_bytes
         self.draining = False
+        self._proxies = parse_networks(settings.trusted_proxies)
         self._limits = limits
         self._hub = hub
         self._presence = presence
@@ -93,6 +95,8 @@ class Gateway:
     def open(self, connection: GatewayProtocol, request: Request) -> ConnectionHandler:
         """Take the connection in, or raise `Refusal` with the HTTP answer."""
         self._check_origin(request)
+        forwarded_for = ",".join(request.headers.get_all("X-Forwarded-For"))
+        connection.peer = client_address(connection.peer, forwarded_for, self._proxies)
         self._check_room(connection)
         offered = [
             name.strip()
