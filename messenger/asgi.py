@@ -269,6 +269,7 @@ def _gateway(
     def on_back() -> None:
         accounts.devices.redis_lost()
         gateway.bus_is_back()
+        trunk.delivery.link_back()
 
     bus.on_back = on_back
     return gateway, topics, namespaces, [Background("gateway", gateway.run)]

@@ -93,6 +93,22 @@ async def test_given_last_words_while_redis_is_down_when_it_is_back_then_all_dev
     await reckoned(busy, rows)
 
 
+async def test_given_last_words_while_redis_hangs_when_it_goes_on_then_all_devices_have_them(
+    stores: Stores, doors: list[NodeProcess], persons: list[Person], rows: Rows
+) -> None:
+    [redis] = stores.servers.redis
+    try:
+        async with traffic(persons) as busy:
+            await busy.acks(10)
+            redis.program.send(signal.SIGSTOP)
+            for door in doors:
+                await until(door.misses_redis)
+            await busy.acks(10)
+    finally:
+        redis.program.send(signal.SIGCONT)
+    await reckoned(busy, rows)
+
+
 async def test_given_senders_when_redis_loses_its_data_then_devices_start_anew_and_converge(
     stores: Stores, doors: list[NodeProcess], persons: list[Person], rows: Rows
 ) -> None:
@@ -209,6 +225,8 @@ async def test_given_a_node_killed_between_commit_and_telling_then_another_tells
         await busy.acks(5)
     await reckoned(busy, rows)
     last_seq, last_ev = await rows.head(busy.chat)
+    for person in persons:  # where they come back to
+        person.devices[0].client.url = telling.ws_url
 
     connection = await asyncpg.connect(stores.servers.database_url.replace("+asyncpg", ""))
     transaction = connection.transaction()
@@ -228,11 +246,8 @@ async def test_given_a_node_killed_between_commit_and_telling_then_another_tells
     await hearer.client.wait_until(
         lambda: hearer.client.state.chats[busy.chat].last_seq == last_seq + 1, REPAIR_S
     )
-    sender.client.url = telling.ws_url
     await sender.client.wait_until(lambda: sending.result is not None)
     assert sending.result is not None
     assert (sending.result["seq"], sending.result["dup"]) == (last_seq + 1, True)
-    for person in persons:
-        person.devices[0].client.url = telling.ws_url
     await reckoned(busy, rows)
     await dying.starts()

@@ -62,9 +62,15 @@ class NodeProcess(Door):
 
     async def has_its_stores(self) -> bool:
         """Its link to Redis is there: after a restart of Redis a node needs a moment."""
+        return await self._bus() == "up"
+
+    async def misses_redis(self) -> bool:
+        return await self._bus() == "down"
+
+    async def _bus(self) -> str:
         async with httpx.AsyncClient() as web:
             answer = await web.get(f"http://127.0.0.1:{self._ops_port}/health/ready")
-        return answer.status_code == 200 and answer.json()["bus"] == "up"
+        return str(answer.json()["redis_bus"]["state"])
 
     async def dies(self) -> None:
         """kill -9; returns when it is gone."""
