@@ -24,6 +24,8 @@ WEIGHTS = {
     "reacts": 9, "pins": 4, "reads": 12, "clears": 1, "mutes": 3, "renames": 2, "joins_or_goes": 5,
     "looks": 4,
 }  # fmt: skip
+QUIET = {"sends": "reacts", "reads": "hides", "clears": "mutes"}
+"""What the last person does instead in the firm group: much stays unread there, some of it gone."""
 CUT_EACH = 9
 """One socket breaks for so many actions."""
 LATE = {ErrorCode.NO_CHAT, ErrorCode.NO_MESSAGE, ErrorCode.CONFLICT}
@@ -116,7 +118,10 @@ class History:
         for name in rng.choices(names, weights, k=steps):
             self._weather_changes()
             device = rng.choice(person.devices)
-            chat = rng.choice([c for c in self.chats if person.account in self.members(c)])
+            mine = [chat for chat in self.chats if person.account in self.members(chat)]
+            chat = rng.choice([*mine, self.firm[-1], self.firm[-1]])
+            if person is self.persons[-1] and chat is self.firm[-1]:
+                name = QUIET.get(name, name)
             act: Callable[[Person, Device, ChatTruth, random.Random], Awaitable[None]]
             act = getattr(self, f"_{name}")
             try:
@@ -191,7 +196,8 @@ class History:
         self, person: Person, device: Device, chat: ChatTruth, rng: random.Random
     ) -> None:
         """The same key from the other device is another message; again from this one it is not."""
-        chat = rng.choice([c for c in self.firm if person.account in self.members(c)])
+        if (chat := self._elsewhere(person, rng)) is None:
+            return
         request = {"chat": chat.id, "random_id": str(rng.getrandbits(62) + 1), "text": "twice"}
         first, second = [
             [await self._over_http(one, request, rng) for _ in range(2)] for one in person.devices
@@ -207,7 +213,8 @@ class History:
         self, person: Person, device: Device, chat: ChatTruth, rng: random.Random
     ) -> None:
         """One key at once: on the socket and at both nodes."""
-        chat = rng.choice([c for c in self.firm if person.account in self.members(c)])
+        if (chat := self._elsewhere(person, rng)) is None:
+            return
         sending = await self._send(device, chat, rng)
         answers = await asyncio.gather(
             *(door.post("messages.send", sending.request, device.signed_in.token)
@@ -221,6 +228,12 @@ class History:
             places.add((sending.result["seq"], sending.result["ev"], sending.result["at"]))
         assert len(places) == 1, places
         chat.sent(person.account, sending.request["text"], answers[0])
+
+    def _elsewhere(self, person: Person, rng: random.Random) -> ChatTruth | None:
+        """A firm chat of the person; not the group where the last one keeps quiet."""
+        quiet = [self.firm[-1]] if person is self.persons[-1] else []
+        chats = [c for c in self.firm if person.account in self.members(c) and c not in quiet]
+        return rng.choice(chats) if chats else None
 
     async def _over_http(self, device: Device, request: Json, rng: random.Random) -> Json:
         return await rng.choice(self.doors).post("messages.send", request, device.signed_in.token)
