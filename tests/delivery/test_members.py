@@ -78,7 +78,9 @@ async def test_given_a_known_list_when_it_is_new_enough_then_delivery_is_at_once
     await asyncio.wait([running])
 
 
-async def test_given_lists_that_do_not_load_when_another_is_asked_for_then_it_comes_at_once() -> None:
+async def test_given_lists_that_do_not_load_when_another_is_asked_for_then_it_comes_at_once() -> (
+    None
+):
     store, heard = Store(), Heard()
     lists = MemberLists(store.members)
     running = asyncio.ensure_future(lists.run())
