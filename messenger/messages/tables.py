@@ -61,6 +61,7 @@ scheduled = Table(
     json("extra"),
     big("created_at"),
     Index("scheduled_due", "due"),
+    Index("scheduled_sender", "sender_id"),
 )
 
 message_index = Table(

@@ -154,6 +154,8 @@ async def live_updates(person: Person, chat: ChatId, aev: int, ev: int) -> list[
     async with asyncio.timeout(8):
         while len([key for key in facts if key[0] == "ev"]) < ev or ("aev", aev) not in facts:
             update = await person.heard.get()
+            if update["t"] == "chat.dirty":
+                continue  # says where the chat stands, and is no event of it
             for name in ("aev", "ev"):
                 if name in update and update.get("chat") == str(chat):
                     facts[name, update[name]] = update
