@@ -23,7 +23,7 @@ from messenger.embedded.binaries import (
 )
 from messenger.processes import STOP_PATIENCE_S, Program, User, alive, works_in
 
-MAX_CONNECTIONS = 60
+MAX_CONNECTIONS = 200  # 20 nodes, or a test run whose parts keep pools of their own
 SHARED_BUFFERS = 512 * 1024 * 1024
 FREE_BYTES = 1024**3  # below, PostgreSQL may stop in the middle of somebody's work
 SOCKET_BYTES = 100  # sun_path holds 108 on Linux, 104 on macOS, with the file's name
