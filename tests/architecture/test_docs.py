@@ -39,7 +39,6 @@ def test_given_declarations_when_their_page_is_generated_then_it_equals_the_one_
     assert (ROOT / path).read_text(encoding="utf-8") == text, "run `make docs`"
 
 
-@pytest.mark.skipif(not PROTOCOL.exists(), reason="docs/protocol.md is not written yet")
 @pytest.mark.parametrize("code", [*ErrorCode, *CloseCode, *UnsubscribeCode], ids=str)
 def test_given_a_code_when_looked_up_then_the_protocol_page_explains_it(
     code: ErrorCode | CloseCode | UnsubscribeCode,
