@@ -24,11 +24,13 @@ from messenger.delivery.members import MemberLists
 from messenger.feature import Background
 from messenger.gateway.dirty import DirtyHeads
 from messenger.limits import Limits
-from messenger.log.committer import Committer, Written
+from messenger.log.committer import Committer
 from messenger.log.events import EventLog
 from messenger.log.intents import NodeIntents
 from messenger.log.partitions import DedupPartitions
+from messenger.log.rendering import Many
 from messenger.log.repair import Repair, Untold
+from messenger.log.sends import Written
 from messenger.log.store import ChatStore
 from messenger.messages.feed import ChatFeed
 from messenger.messages.indexing import Indexer
@@ -139,7 +141,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
         chats=chats,
         events=EventLog(database),
         delivery=delivery,
-        committer=Committer(database, settings, on_batch, metrics, intents=intents),
+        committer=Committer(Many(database), settings, on_batch, metrics, intents=intents),
         cursors=cursors,
         indexer=indexer,
         feed=ChatFeed(database, chats),

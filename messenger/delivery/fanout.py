@@ -16,9 +16,9 @@ from messenger.bus.streams import Streams
 from messenger.delivery.members import MemberLists
 from messenger.delivery.recent import Recent
 from messenger.ids import AccountId, ChatId, DeviceId
-from messenger.log.committer import Written
 from messenger.log.events import Event
 from messenger.log.repair import Untold
+from messenger.log.sends import Written
 from messenger.metrics import Metrics
 
 BIG = 1  # bit of chat.flags: events go to `chat:<id>`

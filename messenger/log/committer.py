@@ -16,77 +16,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
-from msgspec import Struct
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from messenger.db.engine import Database, StoreDownError, is_gone, store_errors
-from messenger.db.statements import Statement
+from messenger.db.engine import StoreDownError
 from messenger.feature import Refused
-from messenger.ids import MAX_ID, AccountId, ChatId, DeviceId
+from messenger.ids import MAX_ID, ChatId
+from messenger.log.rendering import BadRowError, Rendering, Row
+from messenger.log.sends import Done, Send, Written
 from messenger.log.statuses import Status, refusal
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 from messenger.wire.codes import ErrorCode
 
-COMMIT = Statement(
-    "select status, seq, ev, sent_at, retry_ms, banned_until, chat_kind, chat_flags, member_ver,"
-    " badge_epoch, epoch from commit_messages($1, $2, $3::bigint[], $4::bigint[], $5::bigint[],"
-    " $6::bigint[], $7::int[], $8::smallint[], $9::int[], $10::int[], $11::bigint[], $12::text[],"
-    " $13::jsonb[])",
-    key="chat_id",
-)
-ENSURE_DAY = Statement("select ensure_dedup_partitions($1)", key="day", cold=True)
-DAY_MS = 86_400_000
 QUIET_S = 0.020  # nothing committed for so long: answer fast
 PAUSE_S = (0.02, 0.05, 0.1, 0.2)  # between attempts while the database is away
 RETRY_AFTER_MS = 500
 
-_NO_PARTITION = "23514"
-_BAD_ROW = ("22", "23")
-"""SQLSTATE classes that one row's data causes; errors of encoding have no SQLSTATE at all."""
-
 log = logging.getLogger(__name__)
 
 
-class Send(Struct, frozen=True, gc=False):
-    """One message to be written; the fields are the function's columns, in their order."""
-
-    chat: ChatId
-    account: AccountId
-    device: DeviceId
-    random_id: int
-    digest: int
-    """Of all that the message says (`send_digest`): the same key with another digest is refused."""
-    kind: int
-    flags: int
-    reply: int | None
-    media: int | None
-    body: str | None
-    extra: str | None
-    """JSON."""
-
-
-class Written(Struct, frozen=True, gc=False):
-    """A send that is durable: committed with fsync."""
-
-    send: Send
-    seq: int
-    ev: int
-    at: int
-    dup: bool
-    """Written by an earlier call; its numbers, not news."""
-    chat_kind: int
-    chat_flags: int
-    member_ver: int
-    badge_epoch: int
-    epoch: int = 1
-
-
-Done = Callable[[Written | Refused], None]
 Waiting = tuple[Send, Done, float]
 """A send, its callback, and the loop's time when it came."""
 
@@ -105,25 +53,12 @@ class Intents(Protocol):
         """These may hold rows of the batch that nobody was told of; called before its `end`."""
 
 
-def _nothing() -> None:
-    """There is no connection to abort."""
-
-
-class _BadRowError(Exception):
-    """Some row of the batch cannot be written as it is; `data`: for what the sender wrote."""
-
-    def __init__(self, error: DBAPIError, *, data: bool) -> None:
-        super().__init__(str(error.orig)[:200])
-        self.state = getattr(error.orig, "sqlstate", None)
-        self.data = data
-
-
 class Committer:
     """Writes messages. `append` from anywhere on the loop, `run` as one task of the node."""
 
     def __init__(
         self,
-        db: Database,
+        rendering: Rendering,
         settings: Settings,
         on_batch: Callable[[list[Written]], None],
         metrics: Metrics,
@@ -132,7 +67,7 @@ class Committer:
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         """`on_batch` gets the new messages of a commit, in order, before their answers leave."""
-        self._db = db
+        self._rendering = rendering
         self._settings = settings
         self._on_batch = on_batch
         self._metrics = metrics
@@ -143,8 +78,6 @@ class Committer:
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
         self._closing = False
-        self._connection: AsyncConnection | None = None
-        self._abort: Callable[[], None] = _nothing
         self._committed_at = 0.0
         self._batches = count(1)
         self._failures = 0  # of this batch
@@ -184,7 +117,7 @@ class Committer:
             while await self._gather():
                 await self._commit(self._take())
         finally:
-            await self._drop_connection()
+            await self._rendering.drop()
 
     async def _gather(self) -> bool:
         """Wait for a batch to be due; False once closed and empty."""
@@ -243,7 +176,7 @@ class Committer:
                 self._attempted_at = now
             await self._lost(error)
             return [part]
-        except _BadRowError as error:
+        except BadRowError as error:
             self._metrics.commit_retries.inc()
             return self._halves(part, error)
         self._answer(part, rows)
@@ -265,54 +198,23 @@ class Committer:
             done(Refused(ErrorCode.TIMEOUT))
         return part
 
-    async def _write(self, part: list[Waiting], now: int) -> Sequence[Any]:
-        """One call of the function, within what is left of the oldest row's time."""
-        loop = asyncio.get_running_loop()
-        columns = zip(*(msgspec.structs.astuple(send) for send, _, _ in part), strict=True)
-        values = (now, now // DAY_MS, *map(list, columns))
-        began = loop.time()
+    async def _write(self, part: list[Waiting], now: int) -> Sequence[Row]:
+        """Within what is left of the oldest row's time."""
+        began = asyncio.get_running_loop().time()
         deadline = part[0][2] + self._settings.commit_deadline
-        with store_errors():
-            async with asyncio.timeout_at(deadline):
-                connection = await self._connected()
-            # A cancelled statement would first be cancelled politely, which a frozen server never
-            # answers; an aborted socket ends it at once.
-            late = loop.call_at(deadline, self._abort)
-            try:
-                rows = await _call(connection, values, now // DAY_MS)
-            finally:
-                late.cancel()
-        self._metrics.commit_seconds.observe(loop.time() - began)
+        rows = await self._rendering.commit([send for send, _, _ in part], now, deadline)
+        self._metrics.commit_seconds.observe(asyncio.get_running_loop().time() - began)
         self._metrics.commit_rows.observe(len(part))
         return rows
-
-    async def _connected(self) -> AsyncConnection:
-        if self._connection is None:
-            self._connection = await self._db.held()
-            raw = (await self._connection.get_raw_connection()).driver_connection
-            self._abort = raw.terminate if raw is not None else _nothing
-            await self._connection.exec_driver_sql("set plan_cache_mode = force_generic_plan")
-        return self._connection
 
     async def _lost(self, error: StoreDownError) -> None:
         if not self._failures:
             log.warning("commit repeated", extra={"why": str(error), "waiting": self.waiting})
-        await self._drop_connection()
+        await self._rendering.drop()
         await asyncio.sleep(PAUSE_S[min(self._failures, len(PAUSE_S) - 1)])
         self._failures += 1
 
-    async def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            async with asyncio.timeout(1.0):
-                await connection.invalidate()
-                await connection.close()
-        except (DBAPIError, OSError):
-            log.info("lost connection did not close")
-
-    def _halves(self, part: list[Waiting], error: _BadRowError) -> list[list[Waiting]]:
+    def _halves(self, part: list[Waiting], error: BadRowError) -> list[list[Waiting]]:
         """The second half, then the first (a stack); the one bad row is answered instead."""
         if len(part) > 1:
             middle = len(part) // 2
@@ -326,7 +228,7 @@ class Committer:
         part[0][1](answer)
         return []
 
-    def _answer(self, part: list[Waiting], rows: Sequence[Any]) -> None:
+    def _answer(self, part: list[Waiting], rows: Sequence[Row]) -> None:
         fresh: dict[tuple[ChatId, int], Written] = {}
         answers: list[tuple[Done, Written | Refused]] = []
         copies: list[Waiting] = []
@@ -360,28 +262,3 @@ class Committer:
         if status == Status.WRITTEN:
             return True
         return self._attempted_at is not None and at >= self._attempted_at
-
-
-async def _call(connection: AsyncConnection, values: tuple[Any, ...], day: int) -> Sequence[Any]:
-    """The statement; makes the day's partition where it is missing."""
-    try:
-        return await _rows(connection, values)
-    except _BadRowError as error:
-        if error.state != _NO_PARTITION:
-            raise
-    try:
-        await connection.exec_driver_sql(ENSURE_DAY.sql, (day,))
-    except DBAPIError as error:  # a right or a lock is lacking: sends wait, the node lives
-        raise StoreDownError(f"no partition of dedup: {error.orig}") from error
-    return await _rows(connection, values)
-
-
-async def _rows(connection: AsyncConnection, values: tuple[Any, ...]) -> Sequence[Any]:
-    try:
-        return (await connection.exec_driver_sql(COMMIT.sql, values)).fetchall()
-    except DBAPIError as error:
-        if is_gone(error):
-            raise
-        state = getattr(error.orig, "sqlstate", None) or ""
-        encoding = not state and "invalid input for query argument" in str(error.orig)
-        raise _BadRowError(error, data=encoding or state.startswith(_BAD_ROW)) from error

@@ -12,8 +12,9 @@ import msgspec
 from messenger.feature import Caller, Later, Refused, WriteGate
 from messenger.ids import ChatId
 from messenger.limits import Limits
-from messenger.log.committer import Committer, Send, Written
+from messenger.log.committer import Committer
 from messenger.log.events import ChatFlag, MessageFlag
+from messenger.log.sends import Send, Written
 from messenger.log.statuses import send_digest
 from messenger.log.store import ChatStore, MessageRow
 from messenger.messages.objects import Kind, chat_of, extra_text, id_of

@@ -17,7 +17,7 @@ from messenger.db.engine import Database, StoreDown
 from messenger.db.statements import Statement
 from messenger.folding import index_tokens, token_hash
 from messenger.ids import ChatId
-from messenger.log.committer import Written
+from messenger.log.sends import Written
 
 EVERY_S = 0.5
 BATCH = 200  # 19 us of folding each: 4 ms between two awaits

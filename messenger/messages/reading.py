@@ -15,7 +15,7 @@ from msgspec import Struct
 from messenger.db.engine import StoreDown
 from messenger.feature import Answer, Caller, Later, Refused
 from messenger.ids import AccountId, ChatId
-from messenger.log.committer import Written
+from messenger.log.sends import Written
 from messenger.messages.cursors import CursorStore, Receipts
 from messenger.messages.objects import chat_of
 from messenger.messages.protocol import Empty, MoveCursors, Moved

@@ -19,8 +19,9 @@ from messenger.db.engine import Database, StoreDown
 from messenger.db.statements import Statement
 from messenger.feature import Caller, Later, Refused
 from messenger.ids import ChatId, DeviceId
-from messenger.log.committer import Committer, Send, Written
+from messenger.log.committer import Committer
 from messenger.log.events import MessageFlag
+from messenger.log.sends import Send, Written
 from messenger.log.store import ChatStore
 from messenger.messages.aside import Aside
 from messenger.messages.objects import KIND_NAMES, chat_of, id_of

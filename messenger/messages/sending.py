@@ -10,8 +10,9 @@ from collections.abc import Callable
 import msgspec
 
 from messenger.feature import Answer, Caller, Later, Refused, WriteGate
-from messenger.log.committer import Committer, Done, Send, Written
+from messenger.log.committer import Committer
 from messenger.log.events import MessageFlag
+from messenger.log.sends import Done, Send, Written
 from messenger.log.statuses import send_digest
 from messenger.messages.objects import KIND_NAMES, Kind, chat_of, extra_text, id_of
 from messenger.messages.protocol import Extra, Message, MessageNew, SendMessage, Sent

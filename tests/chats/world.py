@@ -24,7 +24,9 @@ from messenger.feature import Caller, NameGuard, Refused
 from messenger.folding import fold
 from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.limits import Limits
-from messenger.log.committer import Committer, Send, Written
+from messenger.log.committer import Committer
+from messenger.log.rendering import Many
+from messenger.log.sends import Send, Written
 from messenger.log.store import ChatStore
 from messenger.metrics import Metrics
 from messenger.rpc import Rpcs
@@ -144,7 +146,7 @@ class World:
         self.chat_log = ChatStore(database)
         self.lists = MemberLists(self.chat_log.members)
         self.delivery = Delivery(self.bus, self.streams, self.lists, _no_updates, metrics)
-        self.committer = Committer(database, settings, lambda _batch: None, metrics)
+        self.committer = Committer(Many(database), settings, lambda _batch: None, metrics)
         free = dict.fromkeys(LIMIT_RULES, LimitRule(burst=1e9, per_s=1e9))
         strict = {
             "msg.stranger_new": LimitRule(burst=3, per_s=0.001),

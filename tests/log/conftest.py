@@ -16,8 +16,10 @@ from messenger.db.engine import Database
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.log.account_log import AccountLog
-from messenger.log.committer import COMMIT, DAY_MS, ENSURE_DAY, Committer, Send, Written
+from messenger.log.committer import Committer
 from messenger.log.events import EventLog
+from messenger.log.rendering import COMMIT, DAY_MS, ENSURE_DAY, Many
+from messenger.log.sends import Send, Written
 from messenger.log.statuses import send_digest
 from messenger.log.store import ChatStore
 from messenger.metrics import Metrics
@@ -176,7 +178,7 @@ async def running(
     )
     others = {name: value for name, value in changes.items() if name not in FIELDS}
     seen = batches.append if batches is not None else lambda _batch: None
-    committer = Committer(database, settings, seen, Metrics(), **others)
+    committer = Committer(Many(database), settings, seen, Metrics(), **others)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(committer.run(), name="committer")
         try:

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from messenger.db.engine import Database
-from messenger.log.committer import COMMIT, DAY_MS, Send
+from messenger.log.rendering import COMMIT, DAY_MS
+from messenger.log.sends import Send
 from messenger.log.statuses import Status
 from messenger.log.store import ChatStore
 from tests.log.conftest import CHANNEL, NOW, AChat, a_send, commit, set_member

@@ -10,7 +10,9 @@ import pytest
 from messenger.db.engine import Database
 from messenger.feature import Refused
 from messenger.ids import ChatId
-from messenger.log.committer import DAY_MS, Committer, Written
+from messenger.log.committer import Committer
+from messenger.log.rendering import DAY_MS, Many
+from messenger.log.sends import Written
 from messenger.log.store import ChatStore
 from messenger.metrics import Metrics
 from messenger.settings import Settings
@@ -294,7 +296,7 @@ async def test_given_a_committer_when_cancelled_then_its_connection_goes_back(
 ) -> None:
     chat = await a_chat()
     answers = Answers()
-    committer = Committer(database, Settings(), lambda _batch: None, Metrics())
+    committer = Committer(Many(database), Settings(), lambda _batch: None, Metrics())
     task = asyncio.ensure_future(committer.run())
     committer.append(a_send(chat, 1), answers.take)
     await answers.written(1)

@@ -9,7 +9,8 @@ from messenger.db.engine import Database
 from messenger.db.migrate import migrate
 from messenger.feature import Refused
 from messenger.ids import ChatId
-from messenger.log.committer import DAY_MS, Written
+from messenger.log.rendering import DAY_MS
+from messenger.log.sends import Written
 from messenger.wire.codes import ErrorCode
 from tests.db.conftest import EmptyDatabase, empty_database
 from tests.log.conftest import Answers, a_send, put_chat, running

@@ -9,7 +9,9 @@ from sqlalchemy import event
 from messenger.db.engine import Database
 from messenger.feature import Refused
 from messenger.ids import ChatId
-from messenger.log.committer import Committer, Written
+from messenger.log.committer import Committer
+from messenger.log.rendering import Many
+from messenger.log.sends import Written
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 from messenger.wire.codes import ErrorCode
@@ -120,7 +122,7 @@ async def test_given_sends_that_never_left_when_their_time_is_over_then_nothing_
     chat = await a_chat()
     answers, intents = Answers(), Doubts()
     committer = Committer(
-        lossy, Settings(commit_deadline=0.0), lambda _batch: None, Metrics(), intents=intents
+        Many(lossy), Settings(commit_deadline=0.0), lambda _batch: None, Metrics(), intents=intents
     )
     committer.append(a_send(chat, 1), answers.take)
     committer.close()

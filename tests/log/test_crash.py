@@ -16,7 +16,8 @@ from messenger.embedded.postgres import PostgresServer
 from messenger.feature import Refused
 from messenger.home import prepare
 from messenger.ids import ChatId
-from messenger.log.committer import Committer, Send, Written
+from messenger.log.committer import Committer
+from messenger.log.sends import Send, Written
 from messenger.log.store import ChatStore
 from messenger.wire.codes import ErrorCode
 from tests.conftest import discard

@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 from messenger.db.engine import Database
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId
-from messenger.log.committer import Send
 from messenger.log.events import EventKind, EventLog
+from messenger.log.sends import Send
 from messenger.log.statuses import Status
 from messenger.log.store import ChatStore
 from tests.log.conftest import a_send, commit, edit, put_chat

@@ -7,8 +7,8 @@ import pytest
 
 from messenger.db.engine import Database
 from messenger.db.migrate import migrate
-from messenger.log.committer import DAY_MS
 from messenger.log.partitions import DedupPartitions
+from messenger.log.rendering import DAY_MS
 from tests.db.conftest import EmptyDatabase, empty_database
 from tests.log.conftest import a_send, commit, put_chat
 

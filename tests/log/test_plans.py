@@ -10,8 +10,8 @@ from messenger.db.engine import Database
 from messenger.db.migrate import migrate
 from messenger.ids import AccountId, ChatId
 from messenger.log.account_log import AccountKind, AccountLog, Move
-from messenger.log.committer import DAY_MS
 from messenger.log.events import EventKind, EventLog
+from messenger.log.rendering import DAY_MS
 from messenger.log.store import ChatStore
 from tests.db.conftest import EmptyDatabase, empty_database
 from tests.log.conftest import a_send, commit, put_chat

@@ -21,8 +21,10 @@ from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.limits import Limits
 from messenger.log.account_log import AccountKind, AccountLog
-from messenger.log.committer import Committer, Written
+from messenger.log.committer import Committer
 from messenger.log.events import EventLog
+from messenger.log.rendering import Many
+from messenger.log.sends import Written
 from messenger.log.store import ChatStore
 from messenger.messages.feed import ChatFeed
 from messenger.messages.indexing import Indexer
@@ -92,7 +94,7 @@ class Office:
         self.indexer = Indexer(database)
         self.feed = ChatFeed(database, self.chats)
         self.batches: list[list[Written]] = []
-        self.committer = Committer(database, settings, self._on_batch, metrics)
+        self.committer = Committer(Many(database), settings, self._on_batch, metrics)
         free = dict.fromkeys(LIMIT_RULES, LimitRule(burst=1e9, per_s=1e9))
         limits = self.limits = Limits(free, self.bus, metrics)
         self.messages = messenger.messages.feature.create(
