@@ -27,6 +27,7 @@ from messenger.bus.keys import revoked_key
 from messenger.chats.feature import Chats
 from messenger.chats.pinning import MessagesOf
 from messenger.delivery.fanout import Delivery
+from messenger.delivery.ladder import Ladder
 from messenger.feature import Background, Caller, Feature, Refused
 from messenger.gateway.connecting import Connecting
 from messenger.gateway.dirty import DirtyHeads
@@ -69,6 +70,7 @@ class Node(Struct, frozen=True):
     gateway: Gateway
     committer: Committer
     delivery: Delivery
+    ladder: Ladder
     metrics: Metrics
     rpcs: Rpcs
     tasks: Sequence[Background]
@@ -124,7 +126,9 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     trunk = build_trunk(settings, stores, metrics, name)
     accounts, chats = _people_and_chats(trunk)
     features = _features(trunk, accounts, chats, sessions)
-    rpcs = Rpcs(features, trunk.limits, metrics, enabled=settings.rpc.enabled)
+    rpcs = Rpcs(
+        features, trunk.limits, metrics, enabled=settings.rpc.enabled, sheds=trunk.ladder.sheds
+    )
     gateway, topics, namespaces, gateway_tasks = _gateway(trunk, accounts, rpcs, metrics)
     sessions.gateway = gateway
     health = _health(gateway, stores)
@@ -147,7 +151,17 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
         *gateway_tasks,
         Background("health", health.run),
     ]
-    return Node(name, app, gateway, trunk.committer, trunk.delivery, metrics, rpcs, tasks)
+    return Node(
+        name,
+        app,
+        gateway,
+        trunk.committer,
+        trunk.delivery,
+        trunk.ladder,
+        metrics,
+        rpcs,
+        tasks,
+    )
 
 
 def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
@@ -167,6 +181,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         mint,
         show_chat=show_chat,
         on_closed=Leaving(database).drop_scheduled,
+        sheds=trunk.ladder.sheds,
     )
     chats = messenger.chats.feature.assemble(
         trunk.settings,
@@ -212,6 +227,7 @@ def _features(
             trunk.cursors,
             trunk.indexer,
             TextBounds(trunk.settings.message_chars, trunk.settings.message_bytes),
+            sheds=trunk.ladder.sheds,
         ),
         messenger.sync.feature.create(
             database,
@@ -231,7 +247,7 @@ def _gateway(
 ) -> tuple[Gateway, Topics, Namespaces, list[Background]]:
     settings, bus = trunk.settings, trunk.stores.bus
     namespaces = Namespaces(settings.topics)
-    presence = TopicPresence(trunk.streams)
+    presence = TopicPresence(trunk.streams, sheds=trunk.ladder.sheds)
     positions = TopicPositions(trunk.streams, trunk.feed)
     hub = Hub(bus, positions, metrics, settings.recovery_max)
     hub.on_dirty = trunk.dirty.heard
@@ -250,7 +266,7 @@ def _gateway(
     connecting = Connecting(
         settings, trunk.tokens, namespaces, subscribing, bus, accounts.presence, metrics
     )
-    topics = Topics(settings, namespaces, trunk.streams, metrics)
+    topics = Topics(settings, namespaces, trunk.streams, metrics, trunk.ladder.sheds)
     gateway = Gateway(
         settings,
         rpcs,

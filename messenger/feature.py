@@ -6,7 +6,7 @@ An expected "no" is raised as `Refused`; anything else that escapes is a bug.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any, Protocol
 
 import msgspec
@@ -86,6 +86,26 @@ class Access(Enum):
     ANYONE = "any connection, signed in or not"
 
 
+class Shed(IntEnum):
+    """What a node leaves undone under load, in this order (`delivery/shedding.py`)."""
+
+    PRESENCE = 1
+    TYPING = 2
+    VIEWS = 3
+    RECEIPTS = 4
+    HISTORY = 5
+    SIGN_INS = 6
+
+
+Sheds = Callable[[Shed], bool]
+"""`Ladder.sheds`: whether to drop this now."""
+
+
+def sheds_nothing(_what: Shed) -> bool:
+    """For parts that run without a ladder."""
+    return False
+
+
 Handler = Callable[[Any, Any], Answer | Later | Awaitable[Answer | Later]]
 """(request struct, Caller) -> answer. For `Access.HTTP` the caller's account and device are 0."""
 
@@ -99,6 +119,8 @@ class Rpc(Struct, frozen=True):
     limits: tuple[str, ...] = ()
     """Names of rules in `limits.py`; checked in order before the handler runs."""
     access: Access = Access.DEVICE
+    shed: Shed | None = None
+    """Answered 1000 OVERLOADED while the ladder sheds this."""
     results: tuple[type[Struct], ...] = ()
     """What a handler that returns `Later` will answer; for others its annotation says so."""
 

@@ -7,6 +7,7 @@ by callback stay callbacks here: `call` returns a coroutine only where something
 import asyncio
 import inspect
 import logging
+import random
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -17,13 +18,25 @@ from msgspec import Struct
 
 from messenger.bus.link import BusDown
 from messenger.db.engine import StoreDown
-from messenger.feature import Access, Answer, Caller, Feature, Later, Refused, Rpc
+from messenger.feature import (
+    Access,
+    Answer,
+    Caller,
+    Feature,
+    Later,
+    Refused,
+    Rpc,
+    Shed,
+    Sheds,
+    sheds_nothing,
+)
 from messenger.limits import Limits
 from messenger.metrics import Metrics
 from messenger.wire.codes import ErrorCode
 
 HANDLER_TIMEOUT_S = 10.0  # statements have 2 s; a handler makes a few of them
 LATER = {"retry_after_ms": 1_000}
+SHED_MS = (5_000, 15_000)  # drawn, so that what was shed does not return at once
 OFF = ("media.", "channels.", "calls.", "verification.", "accounts.push_token")
 
 log = logging.getLogger(__name__)
@@ -46,17 +59,25 @@ class _Entry(Struct, frozen=True):
     local: tuple[str, ...]
     remote: tuple[str, ...]
     observe: Callable[[float], None]
+    shed: Shed | None
 
 
 class Rpcs:
     """The catalogue of this node."""
 
     def __init__(
-        self, features: Iterable[Feature], limits: Limits, metrics: Metrics, *, enabled: bool
+        self,
+        features: Iterable[Feature],
+        limits: Limits,
+        metrics: Metrics,
+        *,
+        enabled: bool,
+        sheds: Sheds = sheds_nothing,
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._enabled = enabled
+        self._sheds = sheds
         self._entries: dict[str, _Entry] = {}
         for feature in features:
             for rpc in feature.rpcs:
@@ -78,6 +99,7 @@ class Rpcs:
             local=tuple(rule for rule in rpc.limits if self._limits.is_local(rule)),
             remote=remote,
             observe=self._metrics.rpc_seconds.labels(rpc.method).observe,
+            shed=rpc.shed,
         )
 
     def call(
@@ -90,6 +112,9 @@ class Rpcs:
         started = time.perf_counter()
         try:
             entry = self._find(method, caller, http=http)
+            if entry.shed is not None and self._sheds(entry.shed):
+                retry_ms = random.randint(*SHED_MS)  # noqa: S311 - spreads load
+                raise Refused(ErrorCode.OVERLOADED, {"retry_after_ms": retry_ms})
             request = _decode(entry, data)
             for rule in entry.local:
                 self._limits.check_now(rule, caller, request)

@@ -20,6 +20,7 @@ from messenger.db.engine import Database, StoreDown
 from messenger.db.generator import Lease, lease_generator
 from messenger.db.migrate import newest, schema_version
 from messenger.delivery.fanout import Delivery
+from messenger.delivery.ladder import Ladder
 from messenger.delivery.members import MemberLists
 from messenger.feature import Background
 from messenger.gateway.dirty import DirtyHeads
@@ -102,6 +103,7 @@ class Trunk(Struct, frozen=True):
     chats: ChatStore
     events: EventLog
     delivery: Delivery
+    ladder: Ladder
     committer: Committer
     cursors: Cursors
     indexer: Indexer
@@ -116,7 +118,8 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
     chats = ChatStore(database)
     members = MemberLists(chats.members)
     delivery = Delivery(bus, streams, members, written_updates, metrics)
-    cursors = messenger.messages.feature.cursors(database, chats, delivery)
+    ladder = Ladder(lambda: committer.waiting, bus, settings, metrics)
+    cursors = messenger.messages.feature.cursors(database, chats, delivery, ladder.sheds)
     indexer = Indexer(database)
     intents = NodeIntents(bus, name)
 
@@ -130,6 +133,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
         cursors.sent_before(untold.chat, untold.senders)
         indexer.repaired(untold.chat)
 
+    committer = Committer(Many(database), settings, on_batch, metrics, intents=intents)
     return Trunk(
         settings=settings,
         stores=stores,
@@ -141,7 +145,8 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
         chats=chats,
         events=EventLog(database),
         delivery=delivery,
-        committer=Committer(Many(database), settings, on_batch, metrics, intents=intents),
+        ladder=ladder,
+        committer=committer,
         cursors=cursors,
         indexer=indexer,
         feed=ChatFeed(database, chats),
@@ -151,6 +156,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
             Background("lease", stores.lease.run),
             Background("members", members.run),
             Background("delivery", delivery.run),
+            Background("ladder", ladder.run),
             Background("intents", intents.run),
             Background("repair", Repair(bus, chats, tell, metrics).run),
             Background("partitions", DedupPartitions(database).run),

@@ -25,7 +25,16 @@ from messenger.accounts.tickets import Tickets
 from messenger.bus.bus import Bus
 from messenger.db.engine import Database
 from messenger.delivery.fanout import Delivery
-from messenger.feature import Access, Background, Feature, NameGuard, Rpc
+from messenger.feature import (
+    Access,
+    Background,
+    Feature,
+    NameGuard,
+    Rpc,
+    Shed,
+    Sheds,
+    sheds_nothing,
+)
 from messenger.ids import AccountId, ChatId
 from messenger.limits import Limits
 from messenger.log.account_log import AccountLog
@@ -73,6 +82,7 @@ def assemble(
     show_chat: ShowChat = show_no_chat,
     on_closed: OnClosed = nothing_left,
     now_ms: Callable[[], int] = wall_ms,
+    sheds: Sheds = sheds_nothing,
 ) -> Accounts:
     """Put the parts together.
 
@@ -84,7 +94,7 @@ def assemble(
     vault = PhoneVault(settings.pepper)
     codes = CodeStore(db)
     privacy = Privacy(people, relations, lambda account: presence.hidden(account))
-    presence = Presence(bus, delivery, privacy, now_ms)
+    presence = Presence(bus, delivery, privacy, now_ms, sheds)
     profiles = Profiles(people, delivery, limits, guards, show_chat, now_ms)
     devices = Devices(
         DeviceStore(db),
@@ -143,8 +153,20 @@ def _signing_in(accounts: Accounts) -> Sequence[Rpc]:
     """The three methods that make tokens; the HTTP door counts calls by address."""
     signing_in, devices, access = accounts.signing_in, accounts.devices, Access.HTTP
     return (
-        Rpc("accounts.request_code", protocol.RequestCode, signing_in.request_code, access=access),
-        Rpc("accounts.sign_in", protocol.SignIn, signing_in.sign_in, access=access),
+        Rpc(
+            "accounts.request_code",
+            protocol.RequestCode,
+            signing_in.request_code,
+            access=access,
+            shed=Shed.SIGN_INS,
+        ),
+        Rpc(
+            "accounts.sign_in",
+            protocol.SignIn,
+            signing_in.sign_in,
+            access=access,
+            shed=Shed.SIGN_INS,
+        ),
         Rpc("accounts.token", protocol.Refresh, devices.token, access=access),
     )
 
@@ -166,6 +188,7 @@ def _own(accounts: Accounts) -> Sequence[Rpc]:
 def _others(accounts: Accounts) -> Sequence[Rpc]:
     """Other people."""
     blocks, contacts, presence = accounts.blocks, accounts.contacts, accounts.presence
+    asking = ("presence",)
     return (
         Rpc("accounts.get", protocol.Get, accounts.profiles.get, limits=READ),
         Rpc("accounts.resolve", protocol.Resolve, accounts.profiles.resolve, limits=("resolve",)),
@@ -184,6 +207,12 @@ def _others(accounts: Accounts) -> Sequence[Rpc]:
         ),
         Rpc("accounts.block", protocol.Block, blocks.block, limits=CHANGE),
         Rpc("accounts.blocked", protocol.After, blocks.blocked, limits=READ),
-        Rpc("accounts.presence", protocol.Watch, presence.presence, limits=("presence",)),
-        Rpc("accounts.watch", protocol.Watch, presence.watch, limits=("presence",)),
+        Rpc(
+            "accounts.presence",
+            protocol.Watch,
+            presence.presence,
+            limits=asking,
+            shed=Shed.PRESENCE,
+        ),
+        Rpc("accounts.watch", protocol.Watch, presence.watch, limits=asking, shed=Shed.PRESENCE),
     )

@@ -20,7 +20,7 @@ from messenger.bus.keys import seen_key, session_key, watch_key
 from messenger.bus.link import BusDown
 from messenger.db.engine import StoreDown
 from messenger.delivery.fanout import Delivery
-from messenger.feature import Caller
+from messenger.feature import Caller, Shed, Sheds, sheds_nothing
 from messenger.ids import AccountId, DeviceId
 
 DAY_S = 86_400
@@ -53,12 +53,18 @@ class Presence:
     """Sessions of this node as others see them, and the questions about anybody."""
 
     def __init__(
-        self, bus: Bus, delivery: Delivery, privacy: Privacy, now_ms: Callable[[], int]
+        self,
+        bus: Bus,
+        delivery: Delivery,
+        privacy: Privacy,
+        now_ms: Callable[[], int],
+        sheds: Sheds = sheds_nothing,
     ) -> None:
         self._bus = bus
         self._delivery = delivery
         self._privacy = privacy
         self._now_ms = now_ms
+        self._sheds = sheds
         self._sessions: OrderedDict[Caller, int] = OrderedDict()  # -> second of renewal
         self._watching: dict[Caller, frozenset[AccountId]] = {}
         self._changed: dict[AccountId, bool] = {}
@@ -173,6 +179,8 @@ class Presence:
         self._bus.call("SET", seen_key(account), day, "EX", SEEN_LIFE_S)
 
     def _note(self, account: AccountId, *, everyone: bool) -> None:
+        if not everyone and self._sheds(Shed.PRESENCE):
+            return  # watchers ask again within 60 s; whoever hides is still hidden at once
         if len(self._changed) >= CHANGES_MAX and account not in self._changed:
             return
         self._changed[account] = everyone or self._changed.get(account, False)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from messenger.bus.streams import Streams
-from messenger.feature import Caller
+from messenger.feature import Caller, Shed, Sheds, sheds_nothing
 from messenger.gateway.room import Subscription
 from messenger.wire.messages import NOTHING, ClientInfo
 
@@ -38,9 +38,12 @@ class Peer(Protocol):
 class TopicPresence:
     """Presence and join/leave of generic topics."""
 
-    def __init__(self, streams: Streams, renew_s: float = RENEW_S) -> None:
+    def __init__(
+        self, streams: Streams, renew_s: float = RENEW_S, sheds: Sheds = sheds_nothing
+    ) -> None:
         self._streams = streams
         self._renew_s = renew_s
+        self._sheds = sheds
         self._slices: list[_Entries] = [{} for _ in range(SLICES)]
         self._slice_of: dict[Subscription, _Entries] = {}
         self._turns = itertools.cycle(self._slices)
@@ -56,7 +59,7 @@ class TopicPresence:
             entries = self._slice_of[subscription] = next(self._turns)
             entries[subscription] = topic, session.client, info
             self._streams.presence_renew(topic, session.client, info)
-        if options.join_leave:
+        if options.join_leave and not self._sheds(Shed.PRESENCE):
             self._streams.publish_join(topic, info)
 
     def left(self, session: Peer, subscription: Subscription) -> None:
@@ -66,7 +69,8 @@ class TopicPresence:
         if entries is not None:
             del entries[subscription]
             self._streams.presence_remove(topic, session.client)
-        if options.join_leave and subscription.buffer is None:
+        told = options.join_leave and subscription.buffer is None
+        if told and not self._sheds(Shed.PRESENCE):
             self._streams.publish_leave(topic, info_json(session, subscription))
 
     async def run(self) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from messenger.bus.streams import Streams
-from messenger.feature import Refused
+from messenger.feature import Refused, Shed, Sheds
 from messenger.gateway.positions import heard_of
 from messenger.gateway.presence import info_json
 from messenger.gateway.session import Session
@@ -42,12 +42,18 @@ class Topics:
     """Answers publish, history, presence and presence_stats."""
 
     def __init__(
-        self, settings: Settings, namespaces: Namespaces, streams: Streams, metrics: Metrics
+        self,
+        settings: Settings,
+        namespaces: Namespaces,
+        streams: Streams,
+        metrics: Metrics,
+        sheds: Sheds,
     ) -> None:
         self._settings = settings
         self._namespaces = namespaces
         self._streams = streams
         self._metrics = metrics
+        self._sheds = sheds
 
     def publish(
         self, session: Session, id: int, request: PublishRequest
@@ -68,6 +74,8 @@ class Topics:
         self._check(self._namespaces.may_history, session, request.channel, options)
         if request.limit < -1:
             raise Refused(ErrorCode.BAD_REQUEST)
+        if request.limit:  # 0 asks for the position alone, which recovery needs
+            self._check_load(Shed.HISTORY)
         return self._history(session, id, request)
 
     def presence(
@@ -75,6 +83,7 @@ class Topics:
     ) -> Coroutine[Any, Any, None]:
         options = self._options(request.channel)
         self._check(self._namespaces.may_presence, session, request.channel, options)
+        self._check_load(Shed.PRESENCE)
         return self._presence(session, id, request.channel)
 
     def presence_stats(
@@ -82,6 +91,7 @@ class Topics:
     ) -> Coroutine[Any, Any, None]:
         options = self._options(request.channel)
         self._check(self._namespaces.may_presence, session, request.channel, options)
+        self._check_load(Shed.PRESENCE)
         return self._presence_stats(session, id, request.channel)
 
     async def publish_to(
@@ -150,6 +160,10 @@ class Topics:
         verdict = may(options, standing=standing, insecure=self._settings.client.insecure)
         if verdict is not None:
             raise Refused(verdict)
+
+    def _check_load(self, what: Shed) -> None:
+        if self._sheds(what):
+            raise Refused(ErrorCode.TOO_MANY_REQUESTS)  # temporary: the same may be asked again
 
     async def _publish(
         self,

@@ -10,6 +10,7 @@ from msgspec import Struct
 from messenger.db.engine import ContentionError, Database
 from messenger.db.statements import Statement
 from messenger.delivery.fanout import Delivery
+from messenger.feature import Shed, Sheds, sheds_nothing
 from messenger.ids import AccountId, ChatId
 from messenger.log.account_log import Move
 from messenger.log.events import ChatFlag
@@ -82,9 +83,10 @@ class CursorStore:
 class Receipts:
     """The copies in small chats, and the updates that tell of moves."""
 
-    def __init__(self, db: Database, delivery: Delivery) -> None:
+    def __init__(self, db: Database, delivery: Delivery, sheds: Sheds = sheds_nothing) -> None:
         self._db = db
         self._delivery = delivery
+        self._sheds = sheds
 
     def tell_own(self, moved: Sequence[Move]) -> None:
         """`read.self` to the devices of each account."""
@@ -112,7 +114,7 @@ class Receipts:
     ) -> frozenset[Cursor]:
         rows = await rows_of(self._db, COPY, chats, accounts, read, delivered)
         for chat, account, read_seq, delivered_seq, tell in rows:
-            if tell:
+            if tell and not self._sheds(Shed.RECEIPTS):  # the rows hold it; the next one says it
                 receipt = Receipt(str(chat), str(account), read_seq, delivered_seq)
                 update = msgspec.json.encode(receipt)
                 for sender in tell:

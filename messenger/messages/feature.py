@@ -2,7 +2,15 @@
 
 from messenger.db.engine import Database
 from messenger.delivery.fanout import Delivery
-from messenger.feature import Background, Feature, Rpc, WriteGate
+from messenger.feature import (
+    Background,
+    Feature,
+    Rpc,
+    Shed,
+    Sheds,
+    WriteGate,
+    sheds_nothing,
+)
 from messenger.limits import Limits
 from messenger.log.committer import Committer
 from messenger.log.events import EventLog
@@ -24,9 +32,11 @@ from messenger.messages.texts import TextBounds
 from messenger.messages.typing import TypingRelay
 
 
-def cursors(db: Database, chats: ChatStore, delivery: Delivery) -> Cursors:
+def cursors(
+    db: Database, chats: ChatStore, delivery: Delivery, sheds: Sheds = sheds_nothing
+) -> Cursors:
     """Made before the feature, because the committer's `on_batch` feeds it."""
-    return Cursors(CursorStore(db, chats), Receipts(db, delivery))
+    return Cursors(CursorStore(db, chats), Receipts(db, delivery, sheds), sheds=sheds)
 
 
 def create(
@@ -40,6 +50,7 @@ def create(
     indexer: Indexer,
     bounds: TextBounds = TextBounds(),  # noqa: B008 - frozen
     gate: WriteGate | None = None,
+    sheds: Sheds = sheds_nothing,
 ) -> Feature:
     """`cursors.own_sends` and `indexer.written` are to be called with every committed batch."""
     store, aside = MessageStore(db), Aside()
@@ -50,7 +61,7 @@ def create(
     reacting = Reacting(store, delivery)
     history = HistoryReader(store, reacting.late)
     searching = Searching(db, store, indexer)
-    typing = TypingRelay(store, delivery, aside)
+    typing = TypingRelay(store, delivery, aside, sheds=sheds)
     account, chat = "msg.account", "msg.chat"
     return Feature(
         "messages",
@@ -86,10 +97,28 @@ def create(
                 limits=("read",),
                 results=(wire.Empty,),
             ),
-            Rpc("messages.readers", wire.AtMessage, history.readers, limits=("history",)),
+            Rpc(
+                "messages.readers",
+                wire.AtMessage,
+                history.readers,
+                limits=("history",),
+                shed=Shed.HISTORY,
+            ),
             Rpc("messages.get", wire.GetMessages, history.get, limits=("history",)),
-            Rpc("messages.history", wire.GetHistory, history.history, limits=("history",)),
-            Rpc("messages.search", wire.SearchMessages, searching.search, limits=("search",)),
+            Rpc(
+                "messages.history",
+                wire.GetHistory,
+                history.history,
+                limits=("history",),
+                shed=Shed.HISTORY,
+            ),
+            Rpc(
+                "messages.search",
+                wire.SearchMessages,
+                searching.search,
+                limits=("search",),
+                shed=Shed.HISTORY,
+            ),
             Rpc("messages.typing", wire.Typing, typing.typing, limits=("typing.all", "typing")),
             Rpc("messages.scheduled", wire.OfChat, schedule.scheduled, limits=("history",)),
             Rpc("messages.unschedule", wire.Unschedule, schedule.unschedule, limits=(account,)),

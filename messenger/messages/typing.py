@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from messenger.delivery.fanout import Delivery
-from messenger.feature import Caller, Later
+from messenger.feature import Caller, Later, Shed, Sheds, sheds_nothing
 from messenger.ids import AccountId, ChatId
 from messenger.log.events import ChatFlag
 from messenger.messages.aside import Aside
@@ -32,15 +32,19 @@ class TypingRelay:
         delivery: Delivery,
         aside: Aside,
         monotonic: Callable[[], float] = time.monotonic,
+        sheds: Sheds = sheds_nothing,
     ) -> None:
         self._store = store
         self._delivery = delivery
         self._aside = aside
         self._monotonic = monotonic
+        self._sheds = sheds
         self._known: OrderedDict[tuple[ChatId, AccountId], tuple[float, Standing]] = OrderedDict()
 
     def typing(self, request: Typing, caller: Caller) -> Empty | Later:
         chat = chat_of(request.chat)
+        if self._sheds(Shed.TYPING):
+            return Empty()  # nobody waits for it, and the next one comes in seconds
         known = self._known.get((chat, caller.account))
         if known is None or known[0] < self._monotonic():
             return self._aside.ask(lambda: self._look(chat, request.kind, caller))
