@@ -7,7 +7,7 @@ pings, and where a benchmark's own marks stand in a frame.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
@@ -84,13 +84,12 @@ class Driver:
 
     def __init__(self, host: str, port: int) -> None:
         self._url = f"ws://{host}:{port}/connection/websocket"
-        self._host = host
+        self._opened = 0
         self.sessions: list[Session] = []
 
-    async def connect(self, token: str, heard: Heard) -> Session:
-        """A session with its connect reply."""
-        tag = len(self.sessions)
-        session = Session(heard, tag)
+    async def connect(self, token: str, heard: Heard, tag: int | None = None) -> Session:
+        """A session with its connect reply; it is numbered in order unless `tag` says."""
+        session = Session(heard, len(self.sessions) if tag is None else tag)
         self.sessions.append(session)
         await self.open(session)
         session.send(connect_command(token))
@@ -101,7 +100,8 @@ class Driver:
         """TCP and upgrade."""
         # Beyond one address' ports the next loopback address is the source; not before, because
         # the kernel's search for a free port to bind costs more than the whole login.
-        block = session.tag // PER_SOURCE % SOURCES
+        self._opened += 1
+        block = self._opened // PER_SOURCE % SOURCES
         source = (f"127.0.0.{1 + block}", 0) if block else None
         try:
             await ws_connect(
@@ -117,17 +117,27 @@ class Driver:
         except WSError as error:
             raise LoadError(f"no upgrade: {error}") from error
 
-    async def connect_all(self, tokens: list[str], heard: Heard, at_once: int = 50) -> None:
-        """Sessions for all tokens, in order of their tags."""
-        waiting = iter(tokens)
+    async def connect_all(
+        self,
+        tokens: Sequence[str],
+        heard: Heard,
+        at_once: int = 50,
+        tags: Iterable[int] | None = None,
+    ) -> list[Session]:
+        """Sessions for all tokens, in their order."""
+        first = len(self.sessions)
+        numbers = tags if tags is not None else range(first, first + len(tokens))
+        waiting = iter(enumerate(zip(tokens, numbers, strict=True)))
+        made: dict[int, Session] = {}
 
         async def worker() -> None:
-            for token in waiting:
-                await self.connect(token, heard)
+            for place, (token, tag) in waiting:
+                made[place] = await self.connect(token, heard, tag)
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(at_once):
+            for _ in range(min(at_once, len(tokens))):
                 tasks.create_task(worker())
+        return [made[place] for place in range(len(tokens))]
 
     def check_open(self) -> None:
         """Raise if the server closed any session."""

@@ -39,6 +39,9 @@ class Echo:
         if self.running:
             self._send(session)
 
+    def forget_waits(self) -> None:
+        self.waits = array("d")
+
     def _send(self, session: Session) -> None:
         id = self._next[session.tag]
         self._next[session.tag] = id + 1
@@ -61,7 +64,7 @@ async def _measure(stage: Stage, row: Row, in_flight: int) -> float:
     await stage.driver.connect_all([stage.token(n) for n in range(sessions)], echo.heard)
     for session in stage.driver.sessions:
         echo.start(session)
-    units, cost = await window(stage, lambda: echo.arrived)
+    units, cost = await window(stage, lambda: echo.arrived, echo.forget_waits)
     echo.running = False
     await stage.driver.close()
     row.charge(cost, units)

@@ -69,6 +69,9 @@ class Room:
     def settled(self) -> bool:
         return self.arrived == self.sent * self.readers and self.acked == self.sent
 
+    def forget_waits(self) -> None:
+        self.waits = array("d")
+
     def _complete(self, number: int) -> None:
         self.waits.append(time.monotonic() - self._posted_at.pop(number))
         del self._got[number]
@@ -137,10 +140,10 @@ async def _open_chat(stage: Stage, room: Room) -> None:
 
 
 async def _measure(stage: Stage, room: Room, row: Row, in_flight: int) -> float:
-    room.waits, room.running = array("d"), True
+    room.running = True
     for _ in range(in_flight):
         room.post()
-    units, cost = await window(stage, lambda: room.arrived)
+    units, cost = await window(stage, lambda: room.arrived, room.forget_waits)
     room.running = False
     deadline = time.monotonic() + DRAIN_S
     while not room.settled and time.monotonic() < deadline:  # noqa: ASYNC110 - callbacks count

@@ -68,6 +68,8 @@ class Row(Struct, kw_only=True):
             reasons.append(why)
 
     def sign(self, machine: Machine) -> None:
+        if not self.intact:
+            self.invalid("something was lost, doubled or swapped")
         self.commit, self.python, self.cores = machine.commit, machine.python, machine.cores
         self.more |= {"dirty": machine.dirty, "cpu": machine.cpu, "kernel": machine.kernel}
 

@@ -130,10 +130,15 @@ def fresh_random_id() -> int:
     return time.time_ns()
 
 
-async def window(stage: Stage, units: Callable[[], int]) -> tuple[int, Cost]:
-    """Warm up, then measure long enough; the units that arrived, and what they cost."""
+async def window(
+    stage: Stage, units: Callable[[], int], begin: Callable[[], None] = lambda: None
+) -> tuple[int, Cost]:
+    """Warm up, then measure long enough; the units that arrived, and what they cost.
+
+    `begin` is called when the window opens: samples of the warm-up are dropped there."""
     scale = stage.scale
     await asyncio.sleep(scale.warm_up_s)
+    begin()
     before, started = stage.processes.read(), units()
 
     def enough() -> bool:

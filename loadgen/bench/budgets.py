@@ -1,0 +1,35 @@
+"""What each benchmark is meant to cost: shown beside the figure, never a gate."""
+
+from collections.abc import Mapping
+
+BUDGETS: Mapping[str, str] = {
+    "echo_rpc": "<= 6 us, one in flight <= 14 us",
+    "direct_durable": "<= 57 us (stretch 46), >= 15,000/s, p99 at half <= 10 ms",
+    "fanout_1k": "<= 3.5 us a delivery, one in flight <= 8.5 us",
+    "fanout_10k": "<= 5 us a delivery, one in flight <= 10 us; direct beside p99 <= 25 ms",
+    "idle_memory": "<= 10 KiB (stretch 8), CPU <= 1 %",
+    "login": "<= 300 us (stretch 200), >= 3,000/s",
+    "resume": "<= 450 us; by sync.difference <= 1,500 us",
+    "group_commit": "at 50: <= 30 us, from 100 on: <= 22 us, >= 30,000/s",
+    "bus_hop": "<= 8 us and p99 <= 3 ms more than on one node",
+    "slow_reader": "<= 200 KiB a stalled one, all 3008 in <= 15 s, others' p99 x 1.2",
+    "churn": "objects and memory flat within 1 %",
+    "drain": "all see 3001, nothing acked is lost, exit 0 in 30 s",
+    "reconnect_storm": "all back and caught up in <= 10 s, others' p99 <= 50 ms",
+}
+"""For two cores shared with the driver (issue B, performance design section 14)."""
+
+HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "direct_durable": ("mean_batch", "peak_p99_ms", "half_rate_per_s", "half_cpu_us"),
+    "fanout_1k": ("w1_rate_per_s", "w1_p99_ms"),
+    "fanout_10k": ("direct_p50_ms", "direct_p99_ms", "w1_rate_per_s"),
+    "idle_memory": ("gateway_cpu_share",),
+    "resume": ("difference_cpu_us", "difference_p99_ms"),
+    "group_commit": ("cpu_us_at",),
+    "bus_hop": ("same_node_cpu_us", "more_cpu_us", "more_p99_ms"),
+    "slow_reader": ("stalled", "slow_closes", "kib_per_stalled", "seconds_to_3008", "p99_ratio"),
+    "churn": ("objects_grown", "rss_grown"),
+    "drain": ("seen_3001", "seconds_to_exit", "exit"),
+    "reconnect_storm": ("back_s", "caught_up_s", "beside_p99_ms", "retries"),
+}
+"""Of `more`: what is printed for people beside the row's own figures."""
