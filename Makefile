@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test cover check format-check format lint types layers spell \
-        proofs bench docs lock clean
+        proofs bench docs lock secrets clean
 
 newest := python3 python3.14 python3.13 python3.12 python3.11
 fits := import sys; raise SystemExit(sys.version_info < (3, 11))
@@ -70,6 +70,9 @@ lock: .venv/.dev ## pin all dependencies anew, with hashes and without any index
 	$(compile) pyproject.toml --extra load -c requirements/base.txt -o requirements/load.txt
 	$(compile) pyproject.toml --all-extras -c requirements/base.txt -o requirements/dev.txt
 	echo setuptools | $(compile) - -c requirements/dev.txt -o requirements/build.txt
+
+secrets: ## deploy/secrets: passwords, keys and certificate of compose.yaml; keeps what is there
+	sh deploy/make-secrets.sh
 
 clean: ## remove .venv and caches; data in .peyk stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \

@@ -54,7 +54,7 @@ def listening_sockets(settings: Settings) -> list[socket.socket]:
     shared = settings.processes > 1
     return [
         _listening(settings.host, settings.port, settings.notsent_lowat, shared=shared),
-        _listening("127.0.0.1", settings.ops_port, settings.notsent_lowat, shared=False),
+        _listening(settings.ops_host, settings.ops_port, settings.notsent_lowat, shared=False),
     ]
 
 

@@ -91,11 +91,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     ops_port: Annotated[
         Port,
-        why(
-            "health, metrics and ledger, on the loopback: node i has ops_port + i, because a "
-            "shared port would answer for any of them"
-        ),
+        why("health, metrics, ledger: node i has ops_port + i, a shared port would answer for any"),
     ] = 8100
+    ops_host: Annotated[str, why("metrics are for a network of your own alone")] = "127.0.0.1"
     processes: Annotated[
         int,
         why(
