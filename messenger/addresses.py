@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 from messenger.reading import SettingsError
 
+CLUSTERS = ("redis+cluster", "rediss+cluster")
+
 
 def database_url(url: str) -> str:
     """The same address in SQLAlchemy's spelling for asyncpg."""
@@ -19,14 +21,29 @@ def database_url(url: str) -> str:
 
 
 def redis_url(url: str) -> str:
+    scheme = url.partition("://")[0]
+    seeds = redis_seeds(url)
+    if scheme not in ("redis", "rediss", *CLUSTERS) or not all(map(_names_a_host, seeds)):
+        raise SettingsError("REDIS_URL: not of the form redis://:password@host:port")
+    if len(seeds) > 1 and scheme not in CLUSTERS:
+        raise SettingsError("REDIS_URL: several hosts are for redis+cluster://")
+    return url
+
+
+def redis_seeds(url: str) -> list[str]:
+    """One URL per host: a node may start while some of the cluster is down."""
+    scheme, _, rest = url.partition("://")
+    place, slash, end = rest.partition("/")
+    sign_in, at, hosts = place.rpartition("@")
+    return [f"{scheme}://{sign_in}{at}{host}{slash}{end}" for host in hosts.split(",")]
+
+
+def _names_a_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        good = bool(parts.hostname) and (parts.port or 6379) > 0
+        return bool(parts.hostname) and (parts.port or 6379) > 0
     except ValueError:
-        good, parts = False, urlsplit("")
-    if not good or parts.scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster"):
-        raise SettingsError("REDIS_URL: not of the form redis://:password@host:port")
-    return url
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="where to listen (default 127.0.0.1)")
     serve.add_argument("--port", help="of HTTP and WebSocket (default 8000)")
     serve.add_argument("--processes", metavar="N", help="nodes (default: one per core but one)")
+    serve.add_argument(
+        "--redis-nodes",
+        type=int,
+        choices=range(1, 17),
+        metavar="N",
+        help="of the Redis Cluster it brings along (default 1; once, for a new --home)",
+    )
     serve.set_defaults(run=_serve)
 
     node = commands.add_parser("node", help="one node on given stores, as in a cluster")
@@ -127,7 +134,7 @@ def _serve(options: argparse.Namespace) -> int:
     if options.config is not None:
         environ[CONFIG] = str(options.config.absolute())
     configure("supervisor")
-    asyncio.run(supervise(settings, environ, _say))
+    asyncio.run(supervise(settings, environ, _say, redis_nodes=options.redis_nodes))
     return 0
 
 

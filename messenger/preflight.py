@@ -10,6 +10,8 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from messenger.addresses import redis_seeds
+
 OLDEST_POSTGRES = 15
 OLDEST_REDIS = 7
 RETRY_S = 0.5
@@ -74,6 +76,17 @@ async def _postgres_version(url: str) -> int:
 
 
 async def _redis_info(url: str) -> dict[str, Any]:
+    """Of the first host that answers."""
+    *others, last = redis_seeds(url)
+    for seed in others:
+        try:
+            return await _info_of(seed)
+        except NotThereError:
+            continue  # some of a cluster may be down
+    return await _info_of(last)
+
+
+async def _info_of(url: str) -> dict[str, Any]:
     client = Redis.from_url(
         url.replace("+cluster", "", 1), socket_timeout=ASK_S, socket_connect_timeout=ASK_S
     )

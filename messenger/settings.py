@@ -69,7 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis_url: Annotated[
         str | None,
         secret(
-            "Redis 7 or later, noeviction: redis:// one server, redis+cluster:// a cluster. "
+            "Redis 7 or later, noeviction: redis:// one server, redis+cluster://:password@host:port,"
+            "host:port a cluster (some of its hosts; the others are found). "
             "Only one of the two URLs is an error, so that nobody mixes by accident",
             "none",
         ),

@@ -19,13 +19,17 @@ PRODUCTION_PATIENCE_S = 30.0  # stores may still be starting, or failing over
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[tuple[Settings, Servers | None]]:
+async def opened(
+    settings: Settings, *, redis_nodes: int | None = None
+) -> AsyncIterator[tuple[Settings, Servers | None]]:
     """Settings with both addresses, checked, and the servers that were started for them."""
     if settings.database_url is not None and settings.redis_url is not None:
+        if redis_nodes is not None:
+            raise StartRefusedError("--redis-nodes: REDIS_URL is given, so no Redis is started")
         await check(settings.database_url, settings.redis_url, settings.env)
         yield settings, None
         return
-    async with embedded(settings.home) as servers:
+    async with embedded(settings.home, redis_nodes=redis_nodes) as servers:
         yield _at(settings, servers.database_url, servers.redis_url), servers
 
 

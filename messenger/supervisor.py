@@ -76,11 +76,16 @@ class Node:
 
 
 async def supervise(
-    settings: Settings, environ: Mapping[str, str], report: Callable[[str], None]
+    settings: Settings,
+    environ: Mapping[str, str],
+    report: Callable[[str], None],
+    *,
+    redis_nodes: int | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartRefusedError, EmbeddedError, GaveUpError."""
     check_ports(settings)
-    async with until_signal() as stop, opened(settings) as (ready, servers):
+    stores = opened(settings, redis_nodes=redis_nodes)
+    async with until_signal() as stop, stores as (ready, servers):
         if settings.env != "production":
             await migrated(_address(ready.database_url))
         nodes = [

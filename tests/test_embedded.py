@@ -194,3 +194,6 @@ async def test_given_three_nodes_when_started_then_each_serves_a_third_of_the_sl
         assert servers.redis_url.startswith("redis+cluster://")
         assert (info["cluster_state"], info["cluster_slots_ok"]) == ("ok", "16384")
         assert info["cluster_size"] == "3"
+    with pytest.raises(EmbeddedError, match="holds 3 Redis nodes, not 2"):
+        async with embedded(own_home, redis_nodes=2):
+            raise AssertionError("unreachable: slots are given out once")

@@ -181,6 +181,8 @@ def test_given_a_bad_file_when_loaded_then_one_line_names_the_setting(
         ({**STORES, "DATABASE_URL": "postgresql://db:port/x"}, "DATABASE_URL: not of the form"),
         ({**STORES, "REDIS_URL": "http://cache"}, "REDIS_URL: not of the form"),
         ({**STORES, "REDIS_URL": "redis://cache:port"}, "REDIS_URL: not of the form"),
+        ({**STORES, "REDIS_URL": "redis+cluster://a:1,b:x"}, "REDIS_URL: not of the form"),
+        ({**STORES, "REDIS_URL": "redis://a,b"}, "REDIS_URL: several hosts"),
     ],
 )
 def test_given_a_bad_environment_when_loaded_then_one_line_names_the_variable(

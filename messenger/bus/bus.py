@@ -22,6 +22,7 @@ from messenger.settings import Settings
 START_S = 30.0  # a Redis that restarts may load its data first
 LISTEN_TIMEOUT_S = 5.0
 MOVED_PAUSE_S = 0.1  # many replies tell of one move
+ELECTION_PAUSE_S = 0.5  # while a shard is down nobody tells that another took its place: we ask
 REFUSED_PAUSE_S = 1.0  # a line in the log each
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Bus:
         self._settings = settings
         self._metrics = metrics
         self._scripts = {script.sha: script for script in (*ALL, *scripts)}
-        self._address = Address.parse(redis_url)
+        self._seeds = Address.parse_all(redis_url)
         self._shards: list[Shard] = []
         self._by_slot: list[Shard] = []  # empty while one shard holds every slot
         self._moved = asyncio.Event()
@@ -99,9 +100,11 @@ class Bus:
                 for shard in keepers.keys() - set(self._shards):
                     keepers.pop(shard).cancel()
                 await self._moved.wait()
-                await asyncio.sleep(MOVED_PAUSE_S)
+                await asyncio.sleep(MOVED_PAUSE_S if self.up else ELECTION_PAUSE_S)
                 self._moved.clear()
                 await self._follow()
+                if not self.up:
+                    self.moved()
 
     async def close(self) -> None:
         """Send what is queued, then end the links."""
@@ -208,7 +211,7 @@ class Bus:
 
     def moved(self) -> None:
         """Something says that slots are not where we think."""
-        if self._address.cluster:
+        if self._seeds[0].cluster:
             self._moved.set()
 
     def back(self, _shard: Shard) -> None:
@@ -223,14 +226,16 @@ class Bus:
 
     async def _find_shards(self) -> None:
         """`redis://`: one server with all slots. `redis+cluster://`: ask it who holds what."""
-        if not self._address.cluster:
-            self._shards = [self._shard(self._address)]
+        if not self._seeds[0].cluster:
+            self._shards = [self._shard(self._seeds[0])]
             return
         self._place(await self._read_slots(), {})
 
     async def _read_slots(self) -> Slots:
-        seeds = [*(shard.address for shard in self._shards), self._address]
-        return await read_slots(seeds, self._settings.redis_timeout, self._metrics)
+        """Those we have a link to answer at once; one that hangs costs its time-out."""
+        seeds = [shard.address for shard in self._shards if shard.up] + self._seeds
+        seeds += [shard.address for shard in self._shards]
+        return await read_slots(dict.fromkeys(seeds), self._settings.redis_timeout, self._metrics)
 
     def _place(self, slots: Slots, known: Mapping[Address, Shard]) -> None:
         """Give every slot its shard; those that hold none any more are left out."""

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
+from messenger.addresses import redis_seeds
 from messenger.bus.link import BusDown, Command, Done, Link
 from messenger.bus.scripts import Script
 from messenger.metrics import Metrics
@@ -39,6 +40,11 @@ class Address(Struct, frozen=True):
     password: str | None = None
     tls: bool = False
     cluster: bool = False
+
+    @classmethod
+    def parse_all(cls, url: str) -> "list[Address]":
+        """Of every host of a cluster's URL."""
+        return [cls.parse(seed) for seed in redis_seeds(url)]
 
     @classmethod
     def parse(cls, url: str) -> "Address":
@@ -242,6 +248,8 @@ class Shard:
     async def _prepare(self, link: Link) -> None:
         info = parse_info(await checked(link.ask("INFO")))
         check_server(info)
+        if info.get("role") != "master":
+            raise BusDown("a replica: its primary is elsewhere")
         if info.get("cluster_enabled") == "1":
             state = await checked(link.ask("CLUSTER", "INFO"))
             if b"cluster_state:ok" not in state:

@@ -19,7 +19,7 @@ async def read_slots(seeds: Iterable[Address], timeout_s: float, metrics: Metric
     why: BusDown | BusRefused = BusDown("no node of the cluster answers")
     for seed in seeds:
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with asyncio.timeout(min(OPEN_TIMEOUT_S, 2 * timeout_s)):
                 return _whole(await _ask(seed, timeout_s, metrics), seed)
         except (OSError, TimeoutError):
             continue

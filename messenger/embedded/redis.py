@@ -1,4 +1,4 @@
-"""A private Redis Cluster on the loopback: one node, unless more are asked for.
+"""One node of a private Redis Cluster on the loopback.
 
 A cluster also where one node would do: a command across hash slots then fails in a developer's
 first test instead of in production.
@@ -10,6 +10,7 @@ import random
 import secrets
 import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,14 @@ POLL_S = 0.02
 class RedisServer:
     """One node of the cluster, with its own folder and port."""
 
-    def __init__(self, folder: Path, password: str) -> None:
+    def __init__(
+        self, folder: Path, password: str, options: Mapping[str, str | int] | None = None
+    ) -> None:
+        """`options` are lines of redis.conf beyond ours, or in their place."""
         folder.mkdir(mode=0o700, exist_ok=True)
         self.folder = folder
         self._password = password
+        self._options = options or {}
         self.port = _kept_port(folder)
         self.program = Program(
             folder.name,
@@ -101,6 +106,23 @@ class RedisServer:
         finally:
             await client.aclose()
 
+    async def replicate(self, primary: "RedisServer") -> None:
+        """Once in the life of the folder: a fail-over may since have changed who copies whom."""
+        client, other = self.client(), primary.client()
+        try:
+            if await self._is_empty(client):
+                name = await command(other, "CLUSTER MYID")
+                await _until_known(client, name.decode())
+                await command(client, "CLUSTER REPLICATE", name.decode())
+        finally:
+            await client.aclose()
+            await other.aclose()
+
+    async def _is_empty(self, client: "Redis") -> bool:
+        """Neither a copy nor the holder of slots."""
+        nodes = await command(client, "CLUSTER NODES")
+        return any(one["flags"] == "myself,master" and not one["slots"] for one in nodes.values())
+
     async def _covered(self, client: "Redis") -> bool:
         """Whether it takes writes and knows an owner of every slot."""
         try:
@@ -141,8 +163,19 @@ class RedisServer:
             "save": '""',
             "maxmemory-policy": "noeviction",  # call state must not vanish
             "daemonize": "no",
+            **self._options,
         }
         return "\n".join(f"{name} {value}" for name, value in options.items())
+
+
+async def _until_known(client: "Redis", name: str) -> None:
+    """Wait for the gossip to bring the node of that name."""
+    async with asyncio.timeout(READY_S):
+        while not any(  # noqa: ASYNC110 - another process, it tells nobody
+            one["node_id"] == name and "handshake" not in one["flags"]
+            for one in (await command(client, "CLUSTER NODES")).values()
+        ):
+            await asyncio.sleep(POLL_S)
 
 
 def kept_password(home: Path) -> str:

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from messenger.embedded.binaries import EmbeddedError
+from messenger.embedded.cluster import RedisCluster
 from messenger.embedded.postgres import PostgresServer
-from messenger.embedded.redis import SLOTS, RedisServer, kept_password
+from messenger.embedded.redis import RedisServer
 from messenger.home import prepare
 from messenger.processes import Program, keep
 
@@ -49,17 +50,17 @@ class Servers:
 
 
 @asynccontextmanager
-async def embedded(home: Path, *, redis_nodes: int = 1) -> AsyncIterator[Servers]:
+async def embedded(home: Path, *, redis_nodes: int | None = None) -> AsyncIterator[Servers]:
     """Servers that take writes; stopped cleanly at the end. Raises EmbeddedError."""
     home = prepare(home)
     with locked(home):
         async with AsyncExitStack() as stack:
             postgres = PostgresServer(home)
-            redis = _redis_servers(home, redis_nodes)
-            for server in _both(postgres, redis):
+            redis = RedisCluster(home, _nodes_of(home, redis_nodes))
+            for server in _both(postgres, redis.servers):
                 stack.push_async_callback(server.program.stop)
             await _start(postgres, redis)
-            yield Servers(postgres, redis, _redis_url(home, redis))
+            yield Servers(postgres, redis.servers, redis.url)
 
 
 @contextmanager
@@ -80,10 +81,12 @@ def locked(home: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _redis_servers(home: Path, nodes: int) -> list[RedisServer]:
-    password = kept_password(home)
-    names = ["redis", *(f"redis-{number}" for number in range(2, nodes + 1))]
-    return [RedisServer(home / name, password) for name in names]
+def _nodes_of(home: Path, wanted: int | None) -> int:
+    """As many as the folder has: a cluster does not grow by starting it."""
+    found = len([*home.glob("redis/nodes.conf"), *home.glob("redis-*/nodes.conf")])
+    if wanted is not None and found not in (0, wanted):
+        raise EmbeddedError(f"{home} holds {found} Redis nodes, not {wanted}; take another --home")
+    return found or wanted or 1
 
 
 def _both(
@@ -92,27 +95,11 @@ def _both(
     return [postgres, *redis]
 
 
-async def _start(postgres: PostgresServer, redis: Sequence[RedisServer]) -> None:
+async def _start(postgres: PostgresServer, redis: RedisCluster) -> None:
     """Side by side; the first failure ends the other and comes out by itself."""
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(postgres.start(), name="start postgres")
-            tasks.create_task(_start_cluster(redis), name="start redis")
+            tasks.create_task(redis.start(), name="start redis")
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
-
-
-async def _start_cluster(redis: Sequence[RedisServer]) -> None:
-    for number, server in enumerate(redis):
-        await server.start()
-        first, last = SLOTS * number // len(redis), SLOTS * (number + 1) // len(redis) - 1
-        await server.give_slots(first, last)
-    for server in redis[1:]:
-        await redis[0].meet(server)
-    for server in redis:
-        await server.wait_writable()
-
-
-def _redis_url(home: Path, redis: Sequence[RedisServer]) -> str:
-    scheme = "redis" if len(redis) == 1 else "redis+cluster"
-    return f"{scheme}://:{kept_password(home)}@127.0.0.1:{redis[0].port}"

@@ -16,6 +16,7 @@ from messenger.bus.streams import Streams
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 from tests.bus.redis_server import RedisServer
+from tests.support.cluster import Cluster, running_cluster
 
 
 class Ear:
@@ -155,3 +156,10 @@ async def three_servers(tmp_path: Path) -> AsyncIterator[list[RedisServer]]:
 @pytest.fixture
 def three_shards(three_servers: list[RedisServer]) -> str:
     return f"redis+cluster://127.0.0.1:{three_servers[0].port}"
+
+
+@pytest_asyncio.fixture(scope="session")
+async def cluster() -> AsyncIterator[Cluster]:
+    """Three primaries, three replicas; a test that hurts it heals it."""
+    async with running_cluster() as cluster:
+        yield cluster

@@ -277,3 +277,7 @@ def test_given_a_url_when_parsed_then_user_password_and_encryption_are_read() ->
     assert address.hello(3) == ("HELLO", 3, "AUTH", "mina", "a/b")
     assert address.tls_context is not None
     assert Address("h", 1).tls_context is None
+    assert Address.parse_all("redis+cluster://:p@a:1,b:2/0") == [
+        Address("a", 1, password="p", cluster=True),
+        Address("b", 2, password="p", cluster=True),
+    ]
