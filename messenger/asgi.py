@@ -38,6 +38,7 @@ from messenger.gateway.presence import TopicPresence
 from messenger.gateway.recheck import Recheck
 from messenger.gateway.subscribing import Subscribing
 from messenger.gateway.topics import Topics
+from messenger.http.drills import Drills
 from messenger.http.health import Health
 from messenger.http.operations import Operations
 from messenger.http.publish_api import PublishApi
@@ -141,6 +142,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
                 topics, namespaces, settings.api_key, insecure=settings.api.insecure
             ).routes,
             *Operations(health, metrics.registry, settings.ops_port).routes,
+            *Drills(settings, gateway, name, lambda: trunk.committer.waiting, metrics).routes,
             *(route for feature in features for route in feature.routes),
         ],
         middleware=[Middleware(SecurityHeaders)],

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from messenger.drilling import drop
 from messenger.embedded.binaries import EmbeddedError
 from messenger.explained import listing
 from messenger.home import complete
@@ -21,6 +22,7 @@ from messenger.preflight import StartRefusedError
 from messenger.processes import GaveUpError
 from messenger.reading import CONFIG, SettingsError, gather
 from messenger.settings import Settings, settings_of
+from messenger.state import running
 from messenger.stores import borrowed, migrated
 from messenger.supervisor import supervise
 
@@ -36,7 +38,7 @@ PROGRAMS = {
 }
 """Programs of their own, started with the rest of the command line; the core never imports them."""
 
-LATER = ("admin-init", "agencies-sim", "audit", "bus", "calls", "drill", "load", "station")
+LATER = ("admin-init", "agencies-sim", "audit", "bus", "calls", "load", "station")
 
 EPILOGUE = """\
 Without DATABASE_URL and REDIS_URL, peyk brings its own PostgreSQL and Redis and keeps their data
@@ -111,9 +113,22 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--name", help="makes the account when there is none")
     token.set_defaults(run=_token)
 
+    _drills(commands)
     for name, (_, text) in PROGRAMS.items():
         commands.add_parser(name, help=f"{text} (options: peyk {name} --help)")
     return whole
+
+
+def _drills(commands: Any) -> None:
+    drill = commands.add_parser("drill", help="drop sessions on purpose: `peyk drill drop`")
+    drills = drill.add_subparsers(title="drills", metavar="DRILL", required=True)
+    drop = drills.add_parser("drop", help="close a share of all sessions; clients come back")
+    _common(drop)
+    drop.add_argument("--percent", type=_share, required=True, metavar="P", help="above 0 to 100")
+    drop.add_argument(
+        "--window", type=_window, default=10.0, metavar="S", help="spread over S seconds (10)"
+    )
+    drop.set_defaults(run=_drop)
 
 
 def _common(command: argparse.ArgumentParser) -> None:
@@ -186,6 +201,36 @@ def _token(options: argparse.Namespace) -> int:
         print(f"peyk: {refused.message}", file=sys.stderr)
         return 1
     return 0
+
+
+def _share(text: str) -> float:
+    return _within(text, 0.01, 100)
+
+
+def _window(text: str) -> float:
+    return _within(text, 0, 600)
+
+
+def _within(text: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not within {least:g} to {most:g}")
+    return value
+
+
+def _drop(options: argparse.Namespace) -> int:
+    settings = complete(_read(options)[0])
+    platform = running(settings.home)
+    if platform is None:
+        return _refuse(
+            f"no platform runs in {settings.home}; for a lone node: POST /admin/drill"
+            " on its operations port"
+        )
+    agreed = asyncio.run(drop(settings, platform, options.percent, options.window, _say))
+    return 0 if agreed else 1
 
 
 def _become(module: str, words: Sequence[str]) -> int:

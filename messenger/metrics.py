@@ -140,6 +140,7 @@ class Metrics:
         self.commit_queue = self._gauge("commit_queue", "Sends waiting for a commit")
         self.commit_retries = self._count("commit_retries", "Batches repeated or halved")
         self.send_to_ack_seconds = self._spread("send_to_ack_seconds", "From send to its ack")
+        self.sends = self._counts("sends", "Sends by what became of them", "outcome")
         self.dedupe_hits = self._count("dedupe_hits", "Sends answered from an earlier commit")
 
     def _declare_delivery(self) -> None:
@@ -149,6 +150,7 @@ class Metrics:
         self.published_chat = self.published.labels("chat")
         self.published_dirty = self.published.labels("dirty")
         self.published_generic = self.published.labels("generic")
+        self.messages_published = self._count("messages_published", "New messages told of")
         self.frames = self._count("frames", "Frames given to connections")
         self.writes = self._count("writes", "Writes to sockets")
         self.commit_to_push_seconds = self._spread("commit_to_push_seconds", "Commit to frame")

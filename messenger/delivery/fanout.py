@@ -60,6 +60,7 @@ class Delivery:
     def messages_written(self, batch: Sequence[Written]) -> None:
         """The committer's `on_batch`: new messages, in the order of their chats' numbers."""
         heads = {}
+        self._metrics.messages_published.inc(len(batch))
         for written in batch:
             update, own = self._written_updates(written)
             event = Event(

@@ -17,6 +17,7 @@ from messenger.gateway.connecting import Connecting
 from messenger.gateway.connection import ConnectionHandler, GatewayProtocol, Refusal
 from messenger.gateway.dirty import DirtyHeads
 from messenger.gateway.drain import Drain
+from messenger.gateway.drill import Drill, Dropped
 from messenger.gateway.hub import Hub
 from messenger.gateway.presence import DeviceHooks, TopicPresence
 from messenger.gateway.proxies import client_address, parse_networks
@@ -62,6 +63,7 @@ class Gateway:
         self.turn = Turn(asyncio.get_running_loop())
         self.wheel = Wheel()
         self.drain = Drain(settings.drain_rate)
+        self._drill = Drill()
         self._tasks = Tasks()
         self.commands = Commands(rpcs, self._tasks.spawn, methods(connecting, subscribing, topics))
         self.commands_per_window = int(settings.command_rate * RATE_WINDOW_S)
@@ -138,6 +140,11 @@ class Gateway:
                 update = b'{"t":"system.go_away","resume_after_ms":%d}' % resume_ms
                 session.send(session.codec.publication(f"eph:{session.caller.account}", update))
 
+    def drop(self, share: float, window_s: float, now: float) -> Dropped:
+        """Close a share of the connected sessions for a drill. Raises DrillRunningError."""
+        connected = [session for session in self._sessions.values() if session.connected]
+        return self._drill.start(connected, share, window_s, now)
+
     # what sessions call
 
     def closed(self, session: Session, code: int | None) -> None:
@@ -169,6 +176,7 @@ class Gateway:
             tasks.create_task(self._presence.run(), name="presence")
             tasks.create_task(self._dirty.run(), name="dirty")
             tasks.create_task(self.drain.run(), name="drain")
+            tasks.create_task(self._drill.run(), name="drill")
             tasks.create_task(self._watch_lag(), name="lag")
             tasks.create_task(self._measure(), name="measure")
 

@@ -71,6 +71,10 @@ class Committer:
         self._settings = settings
         self._on_batch = on_batch
         self._metrics = metrics
+        self._accepted, self._fresh, self._repeated, self._refused, self._late = (
+            metrics.sends.labels(outcome)
+            for outcome in ("accepted", "committed", "repeated", "refused", "late")
+        )
         self._intents = intents
         self._now_ms = now_ms
         self._queue: deque[Waiting] = deque()  # bound: commit_queue, then append refuses
@@ -94,6 +98,7 @@ class Committer:
         if self._closing or len(self._queue) + self._committing >= self._settings.commit_queue:
             raise Refused(ErrorCode.OVERLOADED, {"retry_after_ms": RETRY_AFTER_MS})
         self._queue.append((send, done, asyncio.get_running_loop().time()))
+        self._accepted.inc()
         self._wake.set()
         if len(self._queue) >= self._settings.commit_rows:
             self._full.set()
@@ -194,6 +199,7 @@ class Committer:
                 self._doubtful.update(send.chat for send, _, _ in late)
         while self._queue and self._queue[0][2] <= oldest:
             late.append(self._queue.popleft())
+        self._late.inc(len(late))
         for _, done, _ in late:
             done(Refused(ErrorCode.TIMEOUT))
         return part
@@ -225,6 +231,7 @@ class Committer:
         else:
             log.error("send failed", exc_info=error)
             answer = Refused(ErrorCode.INTERNAL)
+        self._refused.inc()
         part[0][1](answer)
         return []
 
@@ -242,13 +249,16 @@ class Committer:
                     fresh[send.chat, row[2]] = written
                 else:
                     self._metrics.dedupe_hits.inc()
+                    self._repeated.inc()
                 answers.append((done, written))
             elif status == Status.COPY_IN_BATCH:
                 copies.append(waiting)
             else:
+                self._refused.inc()
                 answers.append((done, refusal(status, row[1], row[4], row[5])))
         self._committing -= len(part)
         self._queue.extendleft(reversed(copies))
+        self._fresh.inc(len(fresh))
         if fresh:
             self._on_batch(list(fresh.values()))
         now = asyncio.get_running_loop().time()
