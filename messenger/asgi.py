@@ -29,6 +29,7 @@ from messenger.chats.pinning import MessagesOf
 from messenger.delivery.fanout import Delivery
 from messenger.delivery.ladder import Ladder
 from messenger.feature import Background, Caller, Feature, Refused
+from messenger.gateway.admission import Admission
 from messenger.gateway.connecting import Connecting
 from messenger.gateway.dirty import DirtyHeads
 from messenger.gateway.gateway import Gateway
@@ -265,8 +266,10 @@ def _gateway(
         presence,
         metrics,
     )
+    admission = Admission(settings.upgrade_rate, settings.upgrade_burst, time.monotonic())
+    trunk.ladder.on_load = admission.observe
     connecting = Connecting(
-        settings, trunk.tokens, namespaces, subscribing, bus, accounts.presence, metrics
+        settings, trunk.tokens, namespaces, subscribing, bus, accounts.presence, metrics, admission
     )
     topics = Topics(settings, namespaces, trunk.streams, metrics, trunk.ladder.sheds)
     gateway = Gateway(

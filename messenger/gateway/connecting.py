@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from messenger.bus.bus import Bus
 from messenger.bus.link import BusDown
 from messenger.feature import Caller, Refused
+from messenger.gateway.admission import Admission
+from messenger.gateway.entrance import Entrance
 from messenger.gateway.presence import DeviceHooks
 from messenger.gateway.session import Closed, Session, raw
 from messenger.gateway.subscribing import Subscribing
@@ -48,7 +50,10 @@ class Connecting:
         bus: Bus,
         devices: DeviceHooks,
         metrics: Metrics,
+        admission: Admission,
     ) -> None:
+        self.admission = admission
+        self.entrance = Entrance(asyncio.get_running_loop())
         self._settings = settings
         self._tokens = tokens
         self._namespaces = namespaces
@@ -60,7 +65,11 @@ class Connecting:
     async def connect(self, session: Session, id: int, request: ConnectRequest) -> None:
         """Reply with the session's topics and positions, or say why not."""
         started = time.perf_counter()
+        self.admission.connecting += 1
         try:
+            if self.admission.crowded:
+                raise Refused(ErrorCode.TOO_MANY_REQUESTS)
+            await self.entrance.connect()
             await self._connect(session, id, request)
         except (Refused, Closed) as no:
             session.pending.clear()  # whatever came behind it in the frame assumed a connection
@@ -71,6 +80,7 @@ class Connecting:
             self._metrics.connects.labels("BUS_DOWN").inc()
             raise Refused(ErrorCode.TOO_MANY_REQUESTS) from None
         finally:
+            self.admission.connecting -= 1
             if not session.connected:  # refused, or the socket went away while we read
                 for subscription in list(session.subscriptions.values()):
                     self._subscribing.leave(session, subscription)

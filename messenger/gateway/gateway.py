@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from websockets.http11 import Request
 
+from messenger.gateway.admission import retry_after_s
 from messenger.gateway.commands import Commands, methods
 from messenger.gateway.connecting import Connecting
 from messenger.gateway.connection import ConnectionHandler, GatewayProtocol, Refusal
@@ -35,7 +36,6 @@ from messenger.settings import Settings
 from messenger.wire.codec import choose
 
 FREEZE_EVERY = 1_000  # more connections; a full pass over 15,000 unfrozen ones took 240 ms
-RETRY_AFTER_S = 2
 MEASURE_S = 1.0
 
 
@@ -61,6 +61,7 @@ class Gateway:
         self.metrics = metrics
         self.subscribing = subscribing
         self.turn = Turn(asyncio.get_running_loop())
+        self.entrance = connecting.entrance
         self.wheel = Wheel()
         self.drain = Drain(settings.drain_rate)
         self._drill = Drill()
@@ -72,6 +73,7 @@ class Gateway:
         self.write_low = settings.write_low
         self.lag_bytes = settings.lag_bytes
         self.draining = False
+        self.admission = connecting.admission
         self._proxies = parse_networks(settings.trusted_proxies)
         self._limits = limits
         self._hub = hub
@@ -82,8 +84,6 @@ class Gateway:
         self._sessions: dict[str, Session] = {}
         self._lagging: dict[Session, float] = {}
         self._frozen = 0
-        self._upgrades = float(settings.upgrade_burst)
-        self._upgrades_at = time.monotonic()
 
     @property
     def sessions(self) -> int:
@@ -94,12 +94,27 @@ class Gateway:
 
     # what connections call
 
+    def knock(self) -> str | None:
+        """Why nobody more is taken in now; asked before a handshake costs anything."""
+        why = None
+        if self.draining:
+            why = "draining"
+        elif len(self._sessions) >= self.settings.max_sessions:
+            why = "full"
+        elif self.entrance.full:
+            why = "crowd"
+        elif not self.admission.take(time.monotonic()):
+            why = "rate"
+        if why is not None:
+            self.metrics.upgrades_refused.labels(why).inc()
+        return why
+
     def open(self, connection: GatewayProtocol, request: Request) -> ConnectionHandler:
         """Take the connection in, or raise `Refusal` with the HTTP answer."""
         self._check_origin(request)
         forwarded_for = ",".join(request.headers.get_all("X-Forwarded-For"))
         connection.peer = client_address(connection.peer, forwarded_for, self._proxies)
-        self._check_room(connection)
+        self._check_address(connection)
         offered = [
             name.strip()
             for value in request.headers.get_all("Sec-WebSocket-Protocol")
@@ -220,19 +235,11 @@ class Gateway:
         self.metrics.upgrades_refused.labels("origin").inc()
         raise Refusal(HTTPStatus.FORBIDDEN, "origin not allowed")
 
-    def _check_room(self, connection: GatewayProtocol) -> None:
-        why = None
-        if self.draining:
-            why = "draining"
-        elif len(self._sessions) >= self.settings.max_sessions:
-            why = "full"
-        elif not self._limits.admit(connection.peer):
-            why = "address"
-        elif not self._take_upgrade():
-            why = "rate"
-        if why is not None:
-            self.metrics.upgrades_refused.labels(why).inc()
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not now: {why}", RETRY_AFTER_S)
+    def _check_address(self, connection: GatewayProtocol) -> None:
+        if not self._limits.admit(connection.peer):
+            self.metrics.upgrades_refused.labels("address").inc()
+            retry_s = retry_after_s(random.random())  # noqa: S311 - spreads load
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not now: address", retry_s)
 
     def _freeze(self) -> None:
         """What lives long is not looked at by the collector again; it still dies by its count."""
@@ -243,13 +250,3 @@ class Gateway:
             self._frozen = count
         elif count < self._frozen - FREEZE_EVERY:
             self._frozen = count
-
-    def _take_upgrade(self) -> bool:
-        now = time.monotonic()
-        rate, burst = self.settings.upgrade_rate, self.settings.upgrade_burst
-        self._upgrades = min(burst, self._upgrades + (now - self._upgrades_at) * rate)
-        self._upgrades_at = now
-        if self._upgrades < 1:
-            return False
-        self._upgrades -= 1
-        return True

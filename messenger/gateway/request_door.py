@@ -5,10 +5,14 @@ until a request is complete. Bound of number: who has gone longest without a req
 """
 
 import asyncio
+import random
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from messenger.gateway.admission import retry_after_s
+from messenger.gateway.entrance import Entrance
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -25,6 +29,16 @@ CROWD = "http_connections"
 
 class HeadTooLongError(Exception):
     """Raised inside the parser, which answers with the status kept in the door."""
+
+
+class Gate(Protocol):
+    """What the node's gateway is to those who want to become WebSockets."""
+
+    entrance: Entrance
+
+    def knock(self) -> str | None:
+        """Why nobody more is taken in now; None: come in."""
+        ...
 
 
 class RequestDoor(HttpToolsProtocol):
@@ -46,6 +60,7 @@ class RequestDoor(HttpToolsProtocol):
         self._unparsed = 0
         """Bytes read since the parser last finished something: one endless header, say."""
         self._status = HTTPStatus.BAD_REQUEST
+        self._retry_after_s = 0
 
     # what the loop calls
 
@@ -78,6 +93,23 @@ class RequestDoor(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.let_go()
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        """In its turn; while it waits nothing more is read. A refusal costs a tenth of a yes."""
+        gate: Gate = self.app_state["gateway"]
+        why = gate.knock()
+        if why is None:
+            self.transport.pause_reading()
+            gate.entrance.handshake(self._upgrade)
+            return
+        self._status = HTTPStatus.SERVICE_UNAVAILABLE
+        self._retry_after_s = retry_after_s(random.random())  # noqa: S311 - spreads load
+        self.send_400_response(f"not now: {why}")
+
+    def _upgrade(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            super().handle_websocket_upgrade()
 
     # what the parser calls
 
@@ -135,6 +167,7 @@ class RequestDoor(HttpToolsProtocol):
         self.transport.write(
             b"HTTP/1.1 %d %b\r\n" % (self._status, self._status.phrase.encode())
             + b"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            + (b"Retry-After: %d\r\n" % self._retry_after_s if self._retry_after_s else b"")
             + b"Content-Length: %d\r\n\r\n%b" % (len(answer), answer)
         )
         self.transport.close()

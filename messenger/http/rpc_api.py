@@ -5,6 +5,7 @@ token alone, so that clients know when to refresh.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from messenger.bus.link import BusDown
 from messenger.feature import Caller, Refused
+from messenger.gateway.admission import retry_after_s
 from messenger.gateway.proxies import client_address, parse_networks
 from messenger.http.security import BodyRefusedError, read_body
 from messenger.ids import AccountId, DeviceId
@@ -62,7 +64,7 @@ class RpcApi:
         forwarded_for = ",".join(request.headers.getlist("x-forwarded-for"))
         address = client_address(peer, forwarded_for, self._proxies)
         if not self._limits.admit(address):
-            return _error(ErrorCode.TOO_MANY_REQUESTS, status=503)
+            return _not_now()
         try:
             body = await read_body(request)
         except BodyRefusedError as refused:
@@ -127,6 +129,13 @@ class RpcApi:
             self._revoked.clear()  # refilled by one Redis read each
         self._revoked[account, device] = now, revoked
         return revoked
+
+
+def _not_now() -> Response:
+    """This address asks too much: before its body is read."""
+    answer = _error(ErrorCode.TOO_MANY_REQUESTS, status=503, temporary=True)
+    answer.headers["Retry-After"] = str(retry_after_s(random.random()))  # noqa: S311 - spreads load
+    return answer
 
 
 def _refused(refused: Refused, status: int = 200) -> Response:

@@ -20,6 +20,7 @@ from messenger.gateway.connection import (
     GatewayProtocol,
     Refusal,
 )
+from messenger.gateway.entrance import Entrance
 from messenger.gateway.request_door import RequestDoor
 from messenger.gateway.turn import Turn
 from messenger.settings import Settings
@@ -71,6 +72,7 @@ class EchoDoor:
 
     def __init__(self) -> None:
         self.turn = Turn(asyncio.get_running_loop())
+        self.entrance = Entrance(asyncio.get_running_loop())
         self.frame_bytes = 65_536
         self.write_high = 65_536
         self.write_low = 16_384
@@ -78,6 +80,9 @@ class EchoDoor:
         self.handlers: list[Echo] = []
         self.leaving: list[ConnectionHandler] = []
         self.refuse = False
+
+    def knock(self) -> None:
+        """Everybody may come in."""
 
     def open(self, connection: GatewayProtocol, request: Request) -> ConnectionHandler:
         if self.refuse:
