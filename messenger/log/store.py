@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from messenger.db.engine import Database
 from messenger.db.statements import Statement
-from messenger.ids import AccountId, ChatId
+from messenger.ids import AccountId, ChatId, DeviceId
 
 MEMBERS = 1_000  # of a list read whole; only small chats are read so
 
@@ -52,6 +52,11 @@ READERS = Statement(
 RECENT_SENDERS = Statement(
     "select sender_id, max(seq) from message where chat_id = $1 and seq > $2 and sent_at >= $3"
     " group by sender_id",
+    key="chat_id",
+)
+SENT_BEFORE = Statement(
+    "select random_id, seq, ev, sent_at, digest from dedup where chat_id = $1 and device_id = $2"
+    " and random_id = any($3::bigint[])",
     key="chat_id",
 )
 
@@ -104,6 +109,15 @@ class MessageRow(Struct, frozen=True):
     media: int | None
     body: str | None
     extra: Any
+
+
+class SentBefore(Struct, frozen=True, gc=False):
+    """What a key was used for within the last day; `digest` as in `Send`."""
+
+    seq: int
+    ev: int
+    at: int
+    digest: int
 
 
 class Membership(Struct, frozen=True, gc=False):
@@ -161,6 +175,13 @@ class ChatStore:
     async def messages(self, chat: ChatId, seqs: Collection[int]) -> list[MessageRow]:
         """Those that exist, in order; tombstones included."""
         return [MessageRow(*row) for row in await self._rows(MESSAGES, chat, list(seqs))]
+
+    async def sent_before(
+        self, chat: ChatId, device: DeviceId, keys: Collection[int]
+    ) -> dict[int, SentBefore]:
+        """Those of the keys (random_id) under which `device` has sent something."""
+        rows = await self._rows(SENT_BEFORE, chat, device, list(keys))
+        return {row[0]: SentBefore(*row[1:]) for row in rows}
 
     async def gaps(self, chat: ChatId, above: int) -> list[tuple[int, int]]:
         """Ranges [low, high] of deleted seqs that reach above `above`."""

@@ -16,7 +16,7 @@ from messenger.log.committer import Committer
 from messenger.log.events import ChatFlag, MessageFlag
 from messenger.log.sends import Send, Written
 from messenger.log.statuses import send_digest
-from messenger.log.store import ChatStore, MessageRow
+from messenger.log.store import ChatStore, MessageRow, SentBefore
 from messenger.messages.objects import Kind, chat_of, extra_text, id_of
 from messenger.messages.protocol import (
     Extra,
@@ -64,41 +64,50 @@ class Forwarding:
         self._limits.check_now("msg.chat", caller, OfChat(request.to), cost=charged)
         if self._gate is not None:
             self._gate.check(chat=to, account=caller.account)
+        # before the source is looked at: a repeat may come when it is deleted or out of sight
+        known = await self._chats.sent_before(to, caller.device, keys)
+        asked = [seq for seq, key in zip(request.seqs, keys, strict=True) if key not in known]
+        forwards = await self._forwards(request, source, asked, caller) if asked else {}
+        sends: list[Send | Sent | Refused] = []
+        for seq, key in zip(request.seqs, keys, strict=True):
+            digest = _digest(source, seq)
+            if key in known:
+                sends.append(_again(known[key], digest))
+            elif seq in forwards:
+                sends.append(_send(*forwards[seq], to, key, caller, digest))
+            else:
+                sends.append(Refused(ErrorCode.NO_MESSAGE))
+        return self._append(sends)
+
+    async def _forwards(
+        self, request: ForwardMessages, source: ChatId, asked: Sequence[int], caller: Caller
+    ) -> dict[int, tuple[MessageRow, Forward]]:
+        """Those of `asked` that the caller sees and may take with them."""
         standing = await self._store.member(source, caller.account)
         if standing.flags & ChatFlag.PROTECTED:
             raise Refused(ErrorCode.PROTECTED_CONTENT)
         view = await self._store.view(caller.account, source)
-        asked = set(request.seqs)
         hidden = await self._store.hidden(caller.account, [(source, seq) for seq in asked])
-        rows = {
-            row.seq: row
+        public = bool(standing.flags & ChatFlag.PUBLIC)
+        return {
+            row.seq: (row, _forward(row, source, public=public, hide=request.hide_sender))
             for row in await self._chats.messages(source, asked)
             if row.seq > floor_of(standing, view)
             and (source, row.seq) not in hidden
             and _is_forwardable(row)
         }
-        public = bool(standing.flags & ChatFlag.PUBLIC)
-        sends: list[Send | Refused] = []
-        for seq, key in zip(request.seqs, keys, strict=True):
-            row = rows.get(seq)
-            if row is None:
-                sends.append(Refused(ErrorCode.NO_MESSAGE))
-                continue
-            fwd = _forward(row, source, public=public, hide=request.hide_sender)
-            sends.append(_send(row, fwd, to, key, caller, f"fwd:{source}:{seq}"))
-        return self._append(sends)
 
-    def _append(self, sends: Sequence[Send | Refused]) -> Later:
+    def _append(self, sends: Sequence[Send | Sent | Refused]) -> Later:
         later = Later()
         answers: dict[int, Sent | NotForwarded] = {}
 
-        def keep(number: int, answer: Written | Refused) -> None:
-            answers[number] = _refused(answer) if isinstance(answer, Refused) else sent(answer)
+        def keep(number: int, answer: Written | Sent | Refused) -> None:
+            answers[number] = _answer(answer)
             if len(answers) == len(sends):
                 later.settle(Forwarded([answers[number] for number in range(len(sends))]))
 
         for number, send in enumerate(sends):
-            if isinstance(send, Refused):
+            if not isinstance(send, Send):
                 keep(number, send)
                 continue
             try:
@@ -112,15 +121,25 @@ def _is_forwardable(row: MessageRow) -> bool:
     return row.kind == Kind.TEXT and not row.flags & MessageFlag.DELETED
 
 
-def _send(row: MessageRow, fwd: Forward, to: ChatId, key: int, caller: Caller, origin: str) -> Send:
+def _digest(source: ChatId, seq: int) -> int:
+    """Of the origin, not of the text: a repeat after the original was edited is still a repeat."""
+    return send_digest(Kind.TEXT, f"fwd:{source}:{seq}", None, None, None)
+
+
+def _again(known: SentBefore, digest: int) -> Sent | Refused:
+    if known.digest != digest:
+        return Refused(ErrorCode.IDEMPOTENCY_MISMATCH, {"seq": known.seq})
+    return Sent(seq=known.seq, ev=known.ev, at=known.at, dup=True)
+
+
+def _send(row: MessageRow, fwd: Forward, to: ChatId, key: int, caller: Caller, digest: int) -> Send:
     extra = msgspec.convert(row.extra, Extra) if row.extra else Extra()
     return Send(
         chat=to,
         account=caller.account,
         device=caller.device,
         random_id=key,
-        # of the origin, not of the text: a repeat after the original was edited is still a repeat
-        digest=send_digest(row.kind, origin, None, None, None),
+        digest=digest,
         kind=row.kind,
         flags=int(MessageFlag.FORWARD),
         reply=None,
@@ -141,5 +160,11 @@ def _forward(row: MessageRow, source: ChatId, *, public: bool, hide: bool) -> Fo
     return Forward(at=first.at) if hide else first
 
 
-def _refused(refused: Refused) -> NotForwarded:
-    return NotForwarded({"code": int(refused.code), "message": refused.message})
+def _answer(answer: Written | Sent | Refused) -> Sent | NotForwarded:
+    match answer:
+        case Refused():
+            return NotForwarded({"code": int(answer.code), "message": answer.message})
+        case Written():
+            return sent(answer)
+        case _:
+            return answer

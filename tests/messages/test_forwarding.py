@@ -88,6 +88,43 @@ async def test_given_a_lost_answer_when_repeated_after_an_edit_then_nothing_is_s
     assert await office.counts(to) == (1, 1)
 
 
+@pytest.mark.parametrize("change", ["deleted", "left", "protected"])
+async def test_given_a_lost_answer_when_repeated_after_the_source_is_gone_then_it_is_answered(
+    office: Office, change: str
+) -> None:
+    mina, reza = await office.people(2)
+    source, to = await office.chat([reza, mina]), await office.chat([mina])
+    for number in range(2):
+        await reza.sends(source, f"n{number}")
+    first = await forward(mina, source, to, [1, 2], ["91", "92"])
+    match change:
+        case "deleted":
+            await reza.call("messages.delete", chat=str(source), seqs=[1], **{"for": "all"})
+        case "left":
+            await office.set_member(source, mina, role=0)
+        case _:
+            await office.set_chat(source, flags=8)
+
+    again = await forward(mina, source, to, [1, 2], ["91", "92"])
+
+    assert again["sent"] == [{**one, "dup": True} for one in first["sent"]]
+    assert len((await mina.history(to))["messages"]) == 2
+
+
+async def test_given_a_key_of_another_forward_when_used_again_then_it_is_refused(
+    office: Office,
+) -> None:
+    mina = await office.person()
+    source, to = await office.chat([mina]), await office.chat([mina])
+    for number in range(2):
+        await mina.sends(source, f"n{number}")
+    await forward(mina, source, to, [1], ["91"])
+
+    sent = (await forward(mina, source, to, [2], ["91"]))["sent"]
+
+    assert [one["error"]["code"] for one in sent] == [ErrorCode.IDEMPOTENCY_MISMATCH]
+
+
 async def test_given_no_right_to_post_when_forwarded_then_the_message_is_refused(
     office: Office,
 ) -> None:
