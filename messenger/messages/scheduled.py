@@ -43,6 +43,11 @@ BATCH = 100
 ANSWER_S = 5.0  # longer than the committer's deadline: it answers everything
 NO_DEVICE = DeviceId(0)
 
+# The sender's seat is locked while they add one: two at once would both find room for the last.
+SEAT = Statement(
+    "select role from membership where chat_id = $1 and account_id = $2 for update", key="chat_id"
+)
+REPLY = Statement("select seq from message where chat_id = $1 and seq = $2", key="chat_id")
 # One row: 0 added, 1 was there with the same digest, 2 with another, 3 too many. A repeat finds
 # its id again, since the id is made from the device's key.
 ADD = Statement(
@@ -111,16 +116,19 @@ class Schedule:
         return self._aside.ask(lambda: self._add(send, due))
 
     async def _add(self, send: Send, due: int) -> WillSend:
-        membership = await self._chats.membership(send.chat, send.account)
-        if membership is None or membership.role <= 0:
-            raise Refused(ErrorCode.NO_CHAT)
-        if send.reply is not None and not await self._chats.messages(send.chat, [send.reply]):
-            raise Refused(ErrorCode.REPLY_NOT_FOUND)
         number = natural_key(f"schedule:{send.device}:{send.random_id}")
         sender = (send.chat, number, due, send.account, send.device, send.random_id)
         content = (send.digest, send.kind, send.flags, send.reply, send.media, send.body)
-        rows = await self._rows(ADD, *sender, *content, send.extra, self._now_ms(), PER_CHAT)
-        match rows[0][0]:
+        values = (*sender, *content, send.extra, self._now_ms(), PER_CHAT)
+        async with self._db.transaction() as connection:
+            seat = await connection.exec_driver_sql(SEAT.sql, (send.chat, send.account))
+            if (seat.scalar() or 0) <= 0:
+                raise Refused(ErrorCode.NO_CHAT)
+            reply = await connection.exec_driver_sql(REPLY.sql, (send.chat, send.reply))
+            if send.reply is not None and reply.scalar() is None:
+                raise Refused(ErrorCode.REPLY_NOT_FOUND)
+            answer = (await connection.exec_driver_sql(ADD.sql, values)).scalar_one()
+        match answer:
             case 2:
                 raise Refused(ErrorCode.IDEMPOTENCY_MISMATCH, {"seq": 0})
             case 3:

@@ -11,7 +11,7 @@ from messenger.messages.aside import Aside
 from messenger.messages.scheduled import Schedule
 from messenger.wire.codes import ErrorCode
 from tests.conftest import Stores
-from tests.messages.office import Office, an_office
+from tests.messages.office import Office, Person, an_office
 
 
 def in_ms(ms: int) -> int:
@@ -139,6 +139,28 @@ async def test_given_a_hundred_when_one_more_is_scheduled_then_it_is_refused(
 
     assert refused.value.code == ErrorCode.TOO_LARGE
     assert refused.value.details == {"field": "scheduled", "limit": 100}
+
+
+async def test_given_nearly_a_hundred_when_two_nodes_schedule_more_then_none_is_beyond(
+    stores: Stores, office: Office
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    for _ in range(98):
+        await mina.sends(chat, schedule_at=in_ms(60_000))
+    async with an_office(stores) as other:
+        hers = [mina, Person(other, mina.account, mina.caller.device)]
+        answers = await asyncio.gather(
+            *(
+                one.sends(chat, schedule_at=in_ms(60_000), random_id=str(900 + number))
+                for number, one in enumerate(hers * 4)
+            ),
+            return_exceptions=True,
+        )
+
+    refused = [one.code for one in answers if isinstance(one, Refused)]
+    assert refused == [ErrorCode.TOO_LARGE] * 6
+    assert await rows_left(office, chat) == 100
 
 
 async def test_given_a_sender_who_left_when_it_is_due_then_it_is_dropped(office: Office) -> None:
