@@ -171,7 +171,7 @@ async def test_given_a_draining_node_when_asked_then_it_is_not_ready_and_takes_n
         refused = await web.get(f"{leaving.url}/connection/websocket", headers=upgrade)
 
     assert (ready.status_code, refused.status_code) == (503, 503)
-    assert refused.headers["retry-after"] == "2"
+    assert 1 <= int(refused.headers["retry-after"]) <= 5
 
 
 async def test_given_a_browser_of_another_origin_when_upgrading_then_403(
