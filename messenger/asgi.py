@@ -28,6 +28,7 @@ from messenger.chats.feature import Chats
 from messenger.chats.pinning import MessagesOf
 from messenger.delivery.fanout import Delivery
 from messenger.delivery.ladder import Ladder
+from messenger.delivery.soles import SoleDevices
 from messenger.feature import Background, Caller, Feature, Refused
 from messenger.gateway.admission import Admission
 from messenger.gateway.connecting import Connecting
@@ -133,7 +134,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     )
     gateway, topics, namespaces, gateway_tasks = _gateway(trunk, accounts, rpcs, metrics)
     sessions.gateway = gateway
-    health = _health(gateway, stores)
+    health = _health(gateway, stores, trunk.soles)
     app = Starlette(
         routes=[
             *RpcApi(
@@ -252,7 +253,7 @@ def _gateway(
     namespaces = Namespaces(settings.topics)
     presence = TopicPresence(trunk.streams, sheds=trunk.ladder.sheds)
     positions = TopicPositions(trunk.streams, trunk.feed)
-    hub = Hub(bus, positions, metrics, settings.recovery_max)
+    hub = Hub(bus, positions, metrics, settings.recovery_max, trunk.soles)
     hub.on_dirty = trunk.dirty.heard
     bus.on_message = hub.on_message
 
@@ -304,7 +305,7 @@ def _is_revoked(bus: Bus) -> Callable[[AccountId, DeviceId], Awaitable[bool]]:
     return is_revoked
 
 
-def _health(gateway: Gateway, stores: Stores) -> Health:
+def _health(gateway: Gateway, stores: Stores, soles: SoleDevices) -> Health:
     bus = stores.bus
 
     async def probe() -> None:
@@ -318,5 +319,9 @@ def _health(gateway: Gateway, stores: Stores) -> Health:
         told()
         health.bus_changed()
 
-    bus.on_lost, bus.on_back = health.bus_changed, on_back
+    def on_lost() -> None:
+        soles.forget_all()
+        health.bus_changed()
+
+    bus.on_lost, bus.on_back = on_lost, on_back
     return health

@@ -12,6 +12,7 @@ import messenger.chats.feature
 import messenger.gateway.system
 import messenger.messages.feature
 import messenger.sync.feature
+from messenger.accounts.store.devices import DeviceStore
 from messenger.bus.bus import Bus
 from messenger.bus.link import BusDown
 from messenger.bus.shard import BusRefused
@@ -22,6 +23,7 @@ from messenger.db.migrate import newest, schema_version
 from messenger.delivery.fanout import Delivery
 from messenger.delivery.ladder import Ladder
 from messenger.delivery.members import MemberLists
+from messenger.delivery.soles import SoleDevices
 from messenger.feature import Background
 from messenger.gateway.dirty import DirtyHeads
 from messenger.limits import Limits
@@ -36,7 +38,7 @@ from messenger.log.store import ChatStore
 from messenger.messages.feed import ChatFeed
 from messenger.messages.indexing import Indexer
 from messenger.messages.reading import Cursors
-from messenger.messages.sending import written_updates
+from messenger.messages.sending import own_copy, written_update
 from messenger.metrics import Metrics
 from messenger.preflight import StartRefusedError
 from messenger.settings import Settings
@@ -104,6 +106,7 @@ class Trunk(Struct, frozen=True):
     events: EventLog
     delivery: Delivery
     ladder: Ladder
+    soles: SoleDevices
     committer: Committer
     cursors: Cursors
     indexer: Indexer
@@ -117,7 +120,8 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
     streams = Streams(bus, settings)
     chats = ChatStore(database)
     members = MemberLists(chats.members)
-    delivery = Delivery(bus, streams, members, written_updates, metrics)
+    soles = SoleDevices(DeviceStore(database).sole)
+    delivery = Delivery(bus, streams, members, soles, (written_update, own_copy), metrics)
     ladder = Ladder(lambda: committer.waiting, bus, settings, metrics)
     cursors = messenger.messages.feature.cursors(database, chats, delivery, ladder.sheds)
     indexer = Indexer(database)
@@ -146,6 +150,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
         events=EventLog(database),
         delivery=delivery,
         ladder=ladder,
+        soles=soles,
         committer=committer,
         cursors=cursors,
         indexer=indexer,
@@ -155,6 +160,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
             Background("bus", bus.run),
             Background("lease", stores.lease.run),
             Background("members", members.run),
+            Background("soles", soles.run),
             Background("delivery", delivery.run),
             Background("ladder", ladder.run),
             Background("intents", intents.run),

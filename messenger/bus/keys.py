@@ -8,7 +8,6 @@
 | `topic:{T}`, `topic:{T}:m` | STREAM, HASH | generic topics; m = e, r, o | ttl, meta ttl |
 | `pres:{T}` | HASH | client -> "<lease end> <info>" | 60 s |
 | `idem:{T}:<key>` | HASH | result of an HTTP publish | 5 min |
-| `head:{C}` | STRING | "epoch ev seq at" | 24 h after the last write |
 | `sess:{A}`, `revoked:{A}` | HASH | device -> session epoch and node; device -> until | 1 day |
 | `watch:{A}`, `seen:{A}` | SET, STRING | who watches presence; last activity | 60 s, 35 days |
 | `rl:{K}:<rule>` | HASH | token bucket: level, at | time to full |
@@ -45,10 +44,6 @@ def presence_key(topic: str) -> str:
 
 def idempotency_key(topic: str, key: str) -> str:
     return f"idem:{{{_tag(_topic_tag(topic))}}}:{key}"
-
-
-def head_key(chat: int) -> str:
-    return f"head:{{{chat}}}"
 
 
 def session_key(account: int) -> str:

@@ -34,16 +34,21 @@ return {redis.call('HGET',KEYS[1],'e'), t[1] and string.sub(t[1][1],3) or '0'}
 APPEND = Script(
     "append",
     """
--- KEYS meta, stream  ARGV bytes, run8, ttl, ttl+60, new_epoch, window
--- -> nil (account not active) or epoch, offset
+-- KEYS meta, stream  ARGV run8, ttl+60, new_epoch, window, update...
+-- -> nil (account not active) or epoch, offset of the last
 local h = redis.call('HMGET',KEYS[1],'r','e')
 if not h[1] then return nil end
-if h[1] ~= ARGV[2] then
-  redis.call('DEL',KEYS[2]) redis.call('HSET',KEYS[1],'r',ARGV[2],'e',ARGV[5]) h[2] = ARGV[5]
+if h[1] ~= ARGV[1] then
+  redis.call('DEL',KEYS[2]) redis.call('HSET',KEYS[1],'r',ARGV[1],'e',ARGV[3]) h[2] = ARGV[3]
 end
-local o = string.sub(redis.call('XADD',KEYS[2],'MAXLEN','~',ARGV[6],'0-*','d',ARGV[1]),3)
-redis.call('EXPIRE',KEYS[1],ARGV[3]) redis.call('EXPIRE',KEYS[2],ARGV[4])
-redis.call('SPUBLISH',KEYS[2],h[2]..' '..o..' '..ARGV[1])
+local o = string.sub(redis.call('XADD',KEYS[2],'MAXLEN','~',ARGV[4],'0-*','d',ARGV[5]),3)
+if o == '1' then redis.call('EXPIRE',KEYS[2],ARGV[2]) end -- later it lives as ATTACH says
+local said = h[2]..' '..o..' '..ARGV[5]
+for i = 6, #ARGV do
+  o = string.sub(redis.call('XADD',KEYS[2],'MAXLEN','~',ARGV[4],'0-*','d',ARGV[i]),3)
+  said = said..'\\n'..ARGV[i]
+end
+redis.call('SPUBLISH',KEYS[2],said)
 return {h[2], o}
 """,
 )
@@ -124,22 +129,6 @@ return 1
 """,
 )
 
-HEAD = Script(
-    "head",
-    """
--- KEYS head  ARGV epoch, ev, value, life   never goes back
-local now = redis.call('GET',KEYS[1])
-if now then
-  local e, v = string.match(now,'^(%d+) (%d+)')
-  e = tonumber(e) v = tonumber(v)
-  local ne, nv = tonumber(ARGV[1]), tonumber(ARGV[2])
-  if ne < e or (ne == e and nv <= v) then return 0 end
-end
-redis.call('SET',KEYS[1],ARGV[3],'EX',ARGV[4])
-return 1
-""",
-)
-
 TAKE = Script(
     "take",
     """
@@ -162,4 +151,4 @@ return {1, tostring(level), '0'}
 """,
 )
 
-ALL = (ATTACH, APPEND, PUBLISH, HISTORY, PRESENCE, PRESENT, HEAD, TAKE)
+ALL = (ATTACH, APPEND, PUBLISH, HISTORY, PRESENCE, PRESENT, TAKE)

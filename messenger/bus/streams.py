@@ -1,5 +1,5 @@
 """Hot windows: append and publish in one script, so that the order of offsets is the order of
-delivery; positions, history, presence and heads beside them.
+delivery; positions, history and presence beside them.
 
 All of it is a cache. Epochs are random and never used twice, so that a Redis that lost data is
 noticed (another epoch) instead of being believed.
@@ -7,14 +7,13 @@ noticed (another epoch) instead of being believed.
 
 import itertools
 import secrets
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from messenger.bus.bus import Bus
 from messenger.bus.keys import (
-    head_key,
     idempotency_key,
     meta_key,
     presence_key,
@@ -22,14 +21,12 @@ from messenger.bus.keys import (
     user_key,
 )
 from messenger.bus.link import packed_parts
-from messenger.bus.scripts import APPEND, ATTACH, HEAD, HISTORY, PRESENCE, PRESENT, PUBLISH
-from messenger.ids import ChatId
+from messenger.bus.scripts import APPEND, ATTACH, HISTORY, PRESENCE, PRESENT, PUBLISH
 from messenger.settings import Settings
 
 STREAM_OUTLIVES_S = 60  # so that numbering never restarts under one epoch
 PRESENCE_LEASE_S = 60
 IDEMPOTENCY_S = 300
-HEAD_LIFE_S = 86_400
 
 
 class Position(Struct, frozen=True, gc=False):
@@ -39,21 +36,12 @@ class Position(Struct, frozen=True, gc=False):
     offset: int
 
 
-class Head(Struct, frozen=True, gc=False):
-    """The end of a chat's log, as far as Redis knows."""
-
-    epoch: int
-    ev: int
-    seq: int
-    at: int
-
-
 # Packed by hand: one append per recipient of a message, a third of the cost of a general packer.
-_APPEND = b"*11\r\n%b%b" % (
+_APPEND = b"*%%d\r\n%b%b" % (
     packed_parts("EVALSHA", APPEND.sha, 2),
-    b"$%d\r\n%b:m\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b",
+    b"$%d\r\n%b:m\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b%b",
 )
-_HEAD = b"*8\r\n%b%%b%b" % (packed_parts("EVALSHA", HEAD.sha, 1), packed_parts(HEAD_LIFE_S))
+_APPEND_PARTS = 9  # besides the updates: EVALSHA, hash, 2, two keys, four arguments
 
 Publications = list[tuple[int, bytes]]
 """(offset, bytes), in the order asked for."""
@@ -69,22 +57,26 @@ class Streams:
         self._recovery_max = settings.recovery_max
         self._append_window = packed_parts(settings.hot_window)
         self._lives = "", b""
-        self._process = secrets.token_hex(4)
+        self._process = secrets.token_hex(4).encode()
         self._epochs = itertools.count()
 
-    def append_user(self, account: int, update: bytes, done: Appended | None = None) -> None:
+    def append_user(self, account: int, *updates: bytes, done: Appended | None = None) -> None:
         """Append to the account's hot window and publish, in one step; nothing if it is inactive.
 
-        At most once. On `user:<account>` goes b"<epoch> <offset> <update>". `done` gets the
-        position, None for an inactive account, or the exception.
+        At most once. On `user:<account>` goes b"<epoch> <offset> <update>", where several follow
+        each other by newlines, under consecutive offsets; they hold no newline themselves. `done`
+        gets the last position, None for an inactive account, or the exception.
         """
         key = b"user:{%d}" % account
         shard = self._bus.shard_of(key)
-        epoch = self._new_epoch().encode()
+        epoch = b"%b%x" % (self._process, next(self._epochs))
         length = len(key)
         packed = _APPEND % (
-            length + 2, key, length, key, len(update), update,
+            _APPEND_PARTS + len(updates), length + 2, key, length, key,
             self._append_lives(shard.run8), len(epoch), epoch, self._append_window,
+            b"$%d\r\n%b\r\n" % (len(updates[0]), updates[0])
+            if len(updates) == 1
+            else packed_parts(*updates),
         )  # fmt: skip
         shard.send_packed(packed, None if done is None else lambda reply: done(_appended(reply)))
 
@@ -188,35 +180,16 @@ class Streams:
         flat = await self._bus.ask("EVALSHA", PRESENCE.sha, 1, presence_key(topic))
         return {flat[at].decode(): flat[at + 1] for at in range(0, len(flat), 2)}
 
-    def write_heads(self, heads: Iterable[tuple[int, int, int, int, int]]) -> None:
-        """(chat, epoch, ev, seq, at): each is written only where (epoch, ev) is higher."""
-        for chat, epoch, ev, seq, at in heads:
-            key = b"head:{%d}" % chat
-            value = b"%d %d %d %d" % (epoch, ev, seq, at)
-            parts = packed_parts(key, epoch, ev, value)
-            self._bus.shard_of(key).send_packed(_HEAD % parts, None)
-
-    async def read_heads(self, chats: Collection[ChatId]) -> dict[ChatId, Head]:
-        """The heads Redis knows; the others are in the store. Pipelined: a key has its slot."""
-        if not chats:
-            return {}
-        replies = await self._bus.ask_all([("GET", head_key(chat)) for chat in chats])
-        return {
-            chat: Head(*map(int, reply.split()))
-            for chat, reply in zip(chats, replies, strict=True)
-            if reply is not None
-        }
-
     def _append_lives(self, run8: str) -> bytes:
-        """ARGV 2-4, which change only with the server's run."""
+        """The first arguments, which change only with the server's run."""
         if self._lives[0] != run8:
-            parts = packed_parts(run8, self._ttl, self._ttl + STREAM_OUTLIVES_S)
+            parts = packed_parts(run8, self._ttl + STREAM_OUTLIVES_S)
             self._lives = run8, parts
         return self._lives[1]
 
     def _new_epoch(self) -> str:
         """A candidate, used by Redis only where a life begins; cheaper than fresh randomness."""
-        return f"{self._process}{next(self._epochs):x}"
+        return f"{self._process.decode()}{next(self._epochs):x}"
 
 
 def _seconds(duration: float) -> int:

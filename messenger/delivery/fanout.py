@@ -13,8 +13,9 @@ import msgspec
 
 from messenger.bus.bus import Bus
 from messenger.bus.streams import Streams
-from messenger.delivery.members import MemberLists
+from messenger.delivery.members import Deliver, MemberLists
 from messenger.delivery.recent import Recent
+from messenger.delivery.soles import SoleDevices
 from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.log.events import Event
 from messenger.log.repair import Untold
@@ -25,7 +26,11 @@ BIG = 1  # bit of chat.flags: events go to `chat:<id>`
 DIRTY_EVERY_S = 1.0  # per chat and node; nodes thin it out further for their sessions
 TOLD_AGAIN = 1_000  # small chats a round, ~20,000 appends: a tenth of what one Redis does
 
-WrittenUpdates = Callable[[Written], tuple[bytes, bytes]]
+APPENDS_AT_ONCE = 64  # of one account in one script, so that no call holds Redis for long
+
+WrittenUpdate = Callable[[Written], bytes]
+OwnCopy = Callable[[bytes, Written], bytes]
+"""From the update for everyone the one for the sender's own devices."""
 
 
 class Dirty(msgspec.Struct, frozen=True, tag_field="t", tag="chat.dirty"):
@@ -46,40 +51,45 @@ class Delivery:
         bus: Bus,
         streams: Streams,
         members: MemberLists,
-        written_updates: WrittenUpdates,
+        soles: SoleDevices,
+        updates: tuple[WrittenUpdate, OwnCopy],
         metrics: Metrics,
     ) -> None:
         self._bus = bus
         self._streams = streams
         self._members = members
-        self._written_updates = written_updates
+        self._soles = soles
+        self._written_update, self._own_copy = updates
         self._metrics = metrics
         self._dirty: dict[ChatId, Event] = {}
         self._recent = Recent(time.monotonic)
 
     def messages_written(self, batch: Sequence[Written]) -> None:
-        """The committer's `on_batch`: new messages, in the order of their chats' numbers."""
-        heads = {}
+        """The committer's `on_batch`: new messages, in the order of their chats' numbers.
+
+        What one account gets of the batch leaves in one append.
+        """
+        last: dict[ChatId, Written] = {}
+        told: dict[AccountId, list[bytes]] = {}
         self._metrics.messages_published.inc(len(batch))
         for written in batch:
-            update, own = self._written_updates(written)
-            event = Event(
-                chat=written.send.chat,
-                ev=written.ev,
-                at=written.at,
-                seq=written.seq,
-                chat_kind=written.chat_kind,
-                chat_flags=written.chat_flags,
-                member_ver=written.member_ver,
-                epoch=written.epoch,
-            )
-            heads[event.chat] = event
-            self._route(event, update, written.send.account, own)
-        self._wrote(list(heads.values()))
+            update = self._written_update(written)
+            last[written.send.chat] = written
+            if written.chat_flags & BIG:
+                self._to_big(_event_of(written), update)
+                if own := self._own(written, update):
+                    told.setdefault(written.send.account, []).append(own)
+            else:
+                self._to_members(written, update, told)
+        append = self._streams.append_user
+        for account, updates in told.items():
+            for at in range(0, len(updates), APPENDS_AT_ONCE):
+                append(account, *updates[at : at + APPENDS_AT_ONCE])
+        self._wrote([_event_of(written) for written in last.values()])
 
     def chat_event(self, event: Event, update: bytes) -> None:
         """An edit, deletion, pin, role...: `update` is its complete JSON."""
-        self._route(event, update, None, update)
+        self._route(event, update)
         self._wrote([event])
 
     def remind(self, event: Event) -> None:
@@ -138,7 +148,6 @@ class Delivery:
     def repaired(self, untold: Untold) -> None:
         """A chat whose node died before it told anybody: say where it stands (at most twice)."""
         head = untold.head
-        self._streams.write_heads([(untold.chat, head.epoch, head.ev, head.seq, head.at)])
         update = msgspec.json.encode(
             Dirty(str(untold.chat), epoch=head.epoch, ev=head.ev, seq=head.seq, at=head.at)
         )
@@ -176,31 +185,79 @@ class Delivery:
 
         self._members.with_members(event.chat, event.member_ver, deliver)
 
-    def _route(self, event: Event, update: bytes, sender: AccountId | None, own: bytes) -> None:
+    def _route(self, event: Event, update: bytes) -> None:
         if event.chat_flags & BIG:
-            self._metrics.published_chat.inc()
-            self._bus.publish(f"chat:{event.chat}", b"%d %b" % (event.ev, update))
-            last = self._dirty.get(event.chat)
-            if last is None or (event.epoch, event.ev) > (last.epoch, last.ev):
-                self._dirty[event.chat] = event
-            if sender is not None:  # the sender's other devices learn of it with its rid
-                self.account_fact(sender, own)
+            self._to_big(event, update)
             return
 
         def deliver(accounts: Sequence[AccountId]) -> None:
             append = self._streams.append_user
             for account in accounts:
-                append(account, own if account == sender else update)
+                append(account, update)
             self._metrics.published_user.inc(len(accounts))
 
-        if not self._members.with_members(event.chat, event.member_ver, deliver):
-            self._metrics.shed.labels("fanout").inc()
+        self._with_members(event.chat, event.member_ver, deliver)
+
+    def _to_big(self, event: Event, update: bytes) -> None:
+        self._metrics.published_chat.inc()
+        self._bus.publish(f"chat:{event.chat}", b"%d %b" % (event.ev, update))
+        last = self._dirty.get(event.chat)
+        if last is None or (event.epoch, event.ev) > (last.epoch, last.ev):
+            self._dirty[event.chat] = event
+
+    def _to_members(
+        self, written: Written, update: bytes, told: dict[AccountId, list[bytes]]
+    ) -> None:
+        """Into `told` where the members are known, else by itself once they are loaded."""
+        sender, own = written.send.account, self._own(written, update)
+
+        def deliver(accounts: Sequence[AccountId]) -> None:
+            append = self._streams.append_user
+            for account in accounts:
+                copy = own if account == sender else update
+                if copy is not None:
+                    append(account, copy)
+            self._metrics.published_user.inc(len(accounts))
+
+        accounts = self._members.known(written.send.chat, written.member_ver)
+        if accounts is None:
+            self._with_members(written.send.chat, written.member_ver, deliver)
+            return
+        for account in accounts:
+            copy = own if account == sender else update
+            if copy is not None:
+                told.setdefault(account, []).append(copy)
+        self._metrics.published_user.inc(len(accounts))
+
+    def _own(self, written: Written, update: bytes) -> bytes | None:
+        """The sender's copy, with its `rid`; None where no other device would hear it."""
+        send = written.send
+        if send.device and self._soles.alone(send.account, send.device):
+            return None
+        return self._own_copy(update, written)
+
+    def _with_members(self, chat: ChatId, version: int, deliver: Deliver) -> None:
+        if not self._members.with_members(chat, version, deliver):
+            self._metrics.shed_fanout.inc()
 
     def _wrote(self, events: Sequence[Event]) -> None:
-        self._streams.write_heads((e.chat, e.epoch, e.ev, e.seq, e.at) for e in events)
         sent = self._bus.up
         for event in events:
             self._recent.note(event, sent=sent)
+
+
+def _event_of(written: Written) -> Event:
+    """The message as an event of its chat."""
+    return Event(
+        chat=written.send.chat,
+        ev=written.ev,
+        at=written.at,
+        seq=written.seq,
+        chat_kind=written.chat_kind,
+        chat_flags=written.chat_flags,
+        member_ver=written.member_ver,
+        epoch=written.epoch,
+    )
 
 
 def dirty_update(event: Event) -> bytes:

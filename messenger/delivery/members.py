@@ -24,7 +24,7 @@ Deliver = Callable[[Sequence[AccountId]], None]
 
 
 class MemberLists:
-    """chat -> (version, accounts); `with_members` is the only way in."""
+    """chat -> (version, accounts)."""
 
     def __init__(self, load: Load, most_waiting: int = WAITING) -> None:
         self._load = load
@@ -39,13 +39,11 @@ class MemberLists:
 
         False: too many deliveries wait already and this one was dropped.
         """
+        known = self.known(chat, version)
+        if known is not None:
+            _give(deliver, known)
+            return True
         waiting = self._waiting.get(chat)
-        if waiting is None:
-            known = self._lists.get(chat)
-            if known is not None and known[0] >= version:
-                self._lists.move_to_end(chat)
-                _give(deliver, known[1])
-                return True
         if self._count >= self._most_waiting:
             return False
         if waiting is None:
@@ -54,6 +52,14 @@ class MemberLists:
         self._count += 1
         waiting.append((version, deliver))
         return True
+
+    def known(self, chat: ChatId, version: int) -> Sequence[AccountId] | None:
+        """The members at `version` or later, if they are here and nothing of the chat waits."""
+        known = self._lists.get(chat)
+        if known is None or known[0] < version or chat in self._waiting:
+            return None
+        self._lists.move_to_end(chat)
+        return known[1]
 
     def forget(self, chat: ChatId) -> None:
         """Drop the list: its members changed."""

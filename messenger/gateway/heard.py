@@ -1,6 +1,7 @@
 """What comes over the bus for a topic, by the kind of topic; the formats are ours.
 
-user:   epoch offset update            chat:  ev update | x account (an expulsion)
+user:   epoch offset update; more of them follow after newlines, under the next offsets
+chat:   ev update | x account (an expulsion)
 eph:    update | x close device code | x replaced device client started
 others: p epoch offset publication | j client-info | l client-info
 """
@@ -10,6 +11,13 @@ from msgspec import Struct
 
 from messenger.gateway.room import Heard
 from messenger.wire.messages import ClientInfo, Publication
+
+
+class Appended(Struct, frozen=True, gc=False):
+    """One or more publications with the life they belong to."""
+
+    epoch: str
+    heard: tuple[Heard, ...]
 
 
 class Joined(Struct, frozen=True):
@@ -40,7 +48,7 @@ class Order(Struct, frozen=True):
     started: int = 0
 
 
-Parsed = Heard | tuple[str, Heard] | Joined | Left | Expelled | Order | None
+Parsed = Heard | Appended | Joined | Left | Expelled | Order | None
 
 _info = msgspec.json.Decoder(ClientInfo).decode
 _publication = msgspec.json.Decoder(Publication).decode
@@ -55,8 +63,12 @@ def parse(source: str, payload: bytes) -> Parsed:
 
 
 def _user(payload: bytes) -> Parsed:
-    epoch, offset, update = payload.split(b" ", 2)
-    return epoch.decode(), Heard(int(offset), update)
+    epoch, at, updates = payload.split(b" ", 2)
+    offset = int(at)
+    if b"\n" not in updates:
+        return Appended(epoch.decode(), (Heard(offset, updates),))
+    each = enumerate(updates.split(b"\n"), offset)
+    return Appended(epoch.decode(), tuple(Heard(number, update) for number, update in each))
 
 
 def _chat(payload: bytes) -> Parsed:
@@ -81,9 +93,8 @@ def _other(payload: bytes) -> Parsed:
         return Left(_info(rest))
     epoch, offset, body = rest.split(b" ", 2)
     publication = _publication(body)
-    return epoch.decode(), Heard(
-        int(offset), bytes(publication.data), publication.info, publication.tags or None
-    )
+    heard = Heard(int(offset), bytes(publication.data), publication.info, publication.tags or None)
+    return Appended(epoch.decode(), (heard,))
 
 
 _PARSERS = {"user": _user, "chat": _chat, "eph": _eph, "stream": _other, "live": _other}

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from messenger.bus.bus import Bus
-from messenger.gateway.heard import Expelled, Joined, Left, Order, Parsed, parse
+from messenger.delivery.soles import SoleDevices
+from messenger.gateway.heard import Appended, Expelled, Joined, Left, Order, Parsed, parse
+from messenger.gateway.positions import account_of
 from messenger.gateway.room import BULK_FROM, Heard, Room, Subscription, Verdict
 from messenger.gateway.tasks import Tasks
 from messenger.ids import AccountId
@@ -25,6 +27,7 @@ HOLD_S = 0.5  # two processes commit in order and publish out of order: wait for
 CHECK_S = 40.0  # an idle positioned topic is compared with its top this often
 SPREAD_S = 5  # after a lost link every topic is compared within so many seconds
 CHECKS_AT_LEAST = 100  # a second
+SESSION_NEW = b'{"t":"session.new"'
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +72,14 @@ class Hub:
         positions: Positions,
         metrics: Metrics,
         recovery_max: int,
+        soles: SoleDevices,
     ) -> None:
         self._bus = bus
         self._positions = positions
         self._metrics = metrics
         self._recovery_max = recovery_max
+        self._soles = soles
+        soles.hears = self._hears
         self._tasks = Tasks()
         self._rooms: dict[str, Room] = {}
         self._numbers = 0
@@ -98,6 +104,8 @@ class Hub:
         if room.empty and self._rooms.get(room.topic) is room:
             del self._rooms[room.topic]
             self._bus.unlisten(room.topic)
+            if room.source == "user":
+                self._soles.forget(account_of(room.topic))
 
     async def listening(self, room: Room) -> None:
         """Return once what happens in the topic reaches this node."""
@@ -124,13 +132,19 @@ class Hub:
 
     def on_message(self, topic: str, payload: bytes) -> None:
         """The bus brought something for `topic`."""
-        if topic.startswith("dirty:"):
-            self.on_dirty(topic, payload)
-            return
         room = self._rooms.get(topic)
-        if room is None:
-            return  # the last session left while it was on its way
-        self._dispatch(room, parse(room.source, payload))
+        if room is None:  # the last session left while it was on its way
+            if topic.startswith("dirty:"):
+                self.on_dirty(topic, payload)
+            return
+        parsed = parse(room.source, payload)
+        if type(parsed) is Appended:  # the usual one: a message for one account
+            for heard in parsed.heard:
+                if heard.data.startswith(SESSION_NEW):
+                    self._soles.forget(account_of(topic))
+                self._hear(room, parsed.epoch, heard)
+        else:
+            self._dispatch(room, parsed)
 
     def listened(self) -> Counter[str]:
         """Subscriptions of this node by kind of topic."""
@@ -141,6 +155,7 @@ class Hub:
 
     def check_all(self) -> None:
         """The bus was away: every positioned topic is compared with its top, soon."""
+        self._soles.forget_all()
         for room in self._rooms.values():
             room.checked_at = 0.0
 
@@ -171,12 +186,18 @@ class Hub:
         elif top > room.offset:
             self._fill_soon(room, after_s=HOLD_S)
 
+    def _hears(self, account: AccountId) -> bool:
+        """Are facts of the account told to this node, and none missed."""
+        room = self._rooms.get(f"user:{account}")
+        return room is not None and room.opened and self._bus.up
+
     def _dispatch(self, room: Room, parsed: Parsed) -> None:
         match parsed:
             case Heard():
                 self._hear(room, room.epoch, parsed)
-            case (epoch, heard):
-                self._hear(room, epoch, heard)
+            case Appended(epoch=epoch, heard=several):
+                for heard in several:
+                    self._hear(room, epoch, heard)
             case Joined() | Left():
                 self._deliver_presence(room, parsed)
             case Expelled(account=account):

@@ -20,6 +20,10 @@ from messenger.messages.scheduled import Schedule
 from messenger.messages.texts import TextBounds, checked_text
 from messenger.wire.codes import ErrorCode
 
+_PLAIN = (
+    b'{"t":"message.new","chat":"%d","ev":%d,"m":{"seq":%d,"ev":%d,"from":"%d","at":%d,'
+    b'"k":"text","text":%b%b%b}}'
+)
 TEXT, SILENT = int(Kind.TEXT), int(MessageFlag.SILENT)  # plain numbers: 3 us a send
 
 
@@ -85,9 +89,11 @@ def sent(written: Written) -> Sent:
     return Sent(seq=written.seq, ev=written.ev, at=written.at, dup=written.dup)
 
 
-def written_updates(written: Written) -> tuple[bytes, bytes]:
-    """`message.new` for everyone, and the copy for the sender's own devices, with its `rid`."""
+def written_update(written: Written) -> bytes:
+    """`message.new` for everyone."""
     send = written.send
+    if send.extra is None and not written.badge_epoch and send.kind == TEXT:
+        return _plain_update(written)
     extra = msgspec.json.decode(send.extra, type=Extra) if send.extra else Extra()
     message = Message(
         seq=written.seq,
@@ -102,7 +108,27 @@ def written_updates(written: Written) -> tuple[bytes, bytes]:
         silent=send.flags & SILENT != 0,
         bv=written.badge_epoch,
     )
-    update = msgspec.json.encode(MessageNew(str(send.chat), written.ev, message))
-    if not send.device:  # made by the server: nobody waits for it under a random_id
-        return update, update
-    return update, b'%b,"rid":"%d"}}' % (update[:-2], send.random_id)
+    return msgspec.json.encode(MessageNew(str(send.chat), written.ev, message))
+
+
+def own_copy(update: bytes, written: Written) -> bytes:
+    """The copy for the sender's own devices, with its `rid`."""
+    if not written.send.device:  # made by the server: nobody waits for it under a random_id
+        return update
+    return b'%b,"rid":"%d"}}' % (update[:-2], written.send.random_id)
+
+
+def _plain_update(written: Written) -> bytes:
+    """The same bytes for what nearly all are, a text and no more: 1.5 instead of 5 us."""
+    send = written.send
+    return _PLAIN % (
+        send.chat,
+        written.ev,
+        written.seq,
+        written.ev,
+        send.account,
+        written.at,
+        msgspec.json.encode(send.body),
+        b"" if send.reply is None else b',"reply":%d' % send.reply,
+        b',"silent":true' if send.flags & SILENT else b"",
+    )

@@ -21,6 +21,7 @@ from messenger.db.engine import Database
 from messenger.db.generator import lease_generator
 from messenger.delivery.fanout import Delivery
 from messenger.delivery.members import MemberLists
+from messenger.delivery.soles import SoleDevices
 from messenger.feature import Caller, NameGuard, Refused
 from messenger.ids import AccountId, DeviceId
 from messenger.limits import Limits
@@ -193,7 +194,9 @@ async def running(
     bus = Bus(redis_url or stores.redis_url, on_message, settings=settings, metrics=metrics)
     await bus.start()
     streams = Streams(bus, settings)
-    delivery = Delivery(bus, streams, MemberLists(_no_members), _no_updates, metrics)
+    delivery = Delivery(
+        bus, streams, MemberLists(_no_members), SoleDevices(_no_soles), NO_UPDATES, metrics
+    )
     limits = Limits(settings.limits, bus, metrics)
     tokens = ConnectionTokens(settings.token_keys)
     mint = (await lease_generator(db, "test")).minter.mint
@@ -221,5 +224,12 @@ async def _no_members(_chat: int) -> tuple[int, list[AccountId]]:
     raise AssertionError("accounts push to no chats")
 
 
-def _no_updates(_written: object) -> tuple[bytes, bytes]:
+async def _no_soles(_accounts: object) -> dict[AccountId, DeviceId]:
+    return {}
+
+
+def _no_update(_written: object, _again: object = None) -> bytes:
     raise AssertionError("accounts write no messages")
+
+
+NO_UPDATES = _no_update, _no_update

@@ -46,7 +46,6 @@ async def measure(url: str) -> None:
             ("append_user, nobody listens", lambda n: streams.append_user(n % 1_000, UPDATE)),
             ("append_user, inactive", lambda n: streams.append_user(5_000_000 + n, UPDATE)),
             ("publish eph", lambda n: node.bus.publish(f"eph:{n % 1_000}", UPDATE)),
-            ("write_heads", lambda n: streams.write_heads([(n % 1_000, 1, n, n, n)])),
         ]
         for name, do in cases:
             for batch in (1, 10, 50, 200) if "nobody" in name else (50,):

@@ -186,7 +186,7 @@ async def test_given_a_fan_out_over_the_bound_when_redis_reads_then_every_append
         update = b'"%b"' % (b"x" * 16_384)
 
         for account in range(300):
-            node.streams.append_user(account, update, answers.put_nowait)
+            node.streams.append_user(account, update, done=answers.put_nowait)
 
         async with asyncio.timeout(5):
             replies = [await answers.get() for _ in range(300)]

@@ -31,8 +31,6 @@ async def test_given_three_shards_when_used_then_each_key_goes_to_its_own(
         assert len({node.bus.shard_of(topic_key(f"user:{one}")) for one in accounts}) == 3
         first = await other.streams.publish_topic("room:1", b"1", 5, 60, idempotency="k")
         assert first == Position(first.epoch, 1)
-        other.streams.write_heads([(one, 1, 2, 3, 4) for one in accounts])
-        assert len(await other.streams.read_heads(list(accounts))) == 30  # type: ignore[arg-type]
 
 
 async def test_given_a_slot_that_moves_when_published_there_then_the_bus_has_followed(

@@ -53,4 +53,3 @@ def test_given_a_topic_when_made_a_key_then_it_has_the_name_of_the_table(
 def test_given_a_node_when_its_keys_are_built_then_lease_and_intents_share_a_slot() -> None:
     assert keys.intent_key("3") == "wip:{n3}"
     assert keys.slot_of(keys.node_key("3")) == keys.slot_of(keys.intent_key("3"))
-    assert keys.head_key(90) == "head:{90}"

@@ -5,8 +5,7 @@ from functools import partial
 
 from messenger.bus.bus import Bus
 from messenger.bus.link import BusDown
-from messenger.bus.streams import Head, Position
-from messenger.ids import ChatId
+from messenger.bus.streams import Position
 from tests.bus.conftest import Node
 
 
@@ -15,7 +14,7 @@ async def test_given_an_inactive_account_when_an_update_is_appended_then_nothing
 ) -> None:
     answers: asyncio.Queue[object] = asyncio.Queue()
 
-    node.streams.append_user(account, b"{}", answers.put_nowait)
+    node.streams.append_user(account, b"{}", done=answers.put_nowait)
 
     assert await answers.get() is None
     assert (await node.streams.attach_user(account)).offset == 0
@@ -75,7 +74,7 @@ async def test_given_10000_pipelined_appends_when_done_then_every_answer_came_in
             done.set()
 
     for _ in range(10_000):
-        node.streams.append_user(account, b'{"t":"message.new"}', answered)
+        node.streams.append_user(account, b'{"t":"message.new"}', done=answered)
     async with asyncio.timeout(10):
         await done.wait()
 
@@ -104,7 +103,7 @@ async def test_given_metadata_of_an_earlier_run_when_appended_then_a_new_life_be
     await node.bus.ask("HSET", f"user:{{{account}}}:m", "r", "earlier!")
     answers: asyncio.Queue[object] = asyncio.Queue()
 
-    node.streams.append_user(account, b"{}", answers.put_nowait)
+    node.streams.append_user(account, b"{}", done=answers.put_nowait)
 
     position = await answers.get()
     assert isinstance(position, Position)
@@ -213,16 +212,32 @@ async def test_given_presence_when_a_lease_ends_then_the_client_is_gone(
     assert await node.bus.ask("TTL", f"pres:{{{topic}}}") > 50
 
 
-async def test_given_heads_when_an_older_one_is_written_then_the_newer_stays(
+async def test_given_several_updates_when_appended_at_once_then_they_are_one_publication(
     node: Node, account: int
 ) -> None:
-    known, unknown = ChatId(account), ChatId(account + 5_000_000)
-    node.streams.write_heads([(known, 1, 10, 5, 111), (known, 1, 9, 4, 100), (known, 1, 10, 0, 0)])
-    assert await node.streams.read_heads([known, unknown]) == {known: Head(1, 10, 5, 111)}
+    await node.listens(f"user:{account}")
+    before = await node.streams.attach_user(account)
+    answers: asyncio.Queue[object] = asyncio.Queue()
 
-    node.streams.write_heads([(known, 2, 1, 1, 222)])
-    assert await node.streams.read_heads([known]) == {known: Head(2, 1, 1, 222)}
-    assert await node.streams.read_heads([]) == {}
+    node.streams.append_user(account, b"1", b"22", b"333", done=answers.put_nowait)
+
+    assert await answers.get() == Position(before.epoch, 3)
+    assert await node.ear.next() == (f"user:{account}", b"%b 1 1\n22\n333" % before.epoch.encode())
+    kept = await node.streams.since(f"user:{account}", 0, 10)
+    assert kept == [(1, b"1"), (2, b"22"), (3, b"333")]
+
+
+async def test_given_an_append_when_it_is_the_first_then_the_stream_outlives_its_meta(
+    node: Node, account: int
+) -> None:
+    await node.streams.attach_user(account)
+    answers: asyncio.Queue[object] = asyncio.Queue()
+
+    node.streams.append_user(account, b"{}", done=answers.put_nowait)
+
+    await answers.get()
+    meta = await node.bus.ask("TTL", f"user:{{{account}}}:m")
+    assert await node.bus.ask("TTL", f"user:{{{account}}}") > meta > 0
 
 
 async def test_given_a_node_that_left_when_asked_then_the_bus_is_down(node: Node) -> None:

@@ -20,6 +20,7 @@ from messenger.chats.protocol import ChatObject
 from messenger.db.engine import Database
 from messenger.delivery.fanout import Delivery
 from messenger.delivery.members import MemberLists
+from messenger.delivery.soles import SoleDevices
 from messenger.feature import Caller, NameGuard, Refused
 from messenger.folding import fold
 from messenger.ids import AccountId, ChatId, DeviceId
@@ -145,7 +146,9 @@ class World:
         self.streams = Streams(self.bus, settings)
         self.chat_log = ChatStore(database)
         self.lists = MemberLists(self.chat_log.members)
-        self.delivery = Delivery(self.bus, self.streams, self.lists, _no_updates, metrics)
+        self.delivery = Delivery(
+            self.bus, self.streams, self.lists, SoleDevices(_no_soles), NO_UPDATES, metrics
+        )
         self.committer = Committer(Many(database), settings, lambda _batch: None, metrics)
         free = dict.fromkeys(LIMIT_RULES, LimitRule(burst=1e9, per_s=1e9))
         strict = {
@@ -287,5 +290,12 @@ def fresh_ids() -> Iterator[int]:
     return _ids
 
 
-def _no_updates(_written: object) -> tuple[bytes, bytes]:
+async def _no_soles(_accounts: object) -> dict[AccountId, DeviceId]:
+    return {}
+
+
+def _no_update(_written: object, _again: object = None) -> bytes:
     raise AssertionError("unreachable: messages are not delivered here")
+
+
+NO_UPDATES = _no_update, _no_update

@@ -12,11 +12,13 @@ from sqlalchemy import Engine, event
 
 import messenger.messages.feature
 import messenger.sync.feature
+from messenger.accounts.store.devices import DeviceStore
 from messenger.bus.bus import Bus
 from messenger.bus.streams import Streams
 from messenger.db.engine import Database
 from messenger.delivery.fanout import Delivery
 from messenger.delivery.members import MemberLists
+from messenger.delivery.soles import SoleDevices
 from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.limits import Limits
@@ -28,7 +30,7 @@ from messenger.log.sends import Written
 from messenger.log.store import ChatStore
 from messenger.messages.feed import ChatFeed
 from messenger.messages.indexing import Indexer
-from messenger.messages.sending import written_updates
+from messenger.messages.sending import own_copy, written_update
 from messenger.metrics import Metrics
 from messenger.rpc import Rpcs
 from messenger.settings import LIMIT_RULES, LimitRule, Settings
@@ -89,7 +91,14 @@ class Office:
         self.events = EventLog(database)
         self.accounts = AccountLog(database)
         self.members = MemberLists(self.chats.members)
-        self.delivery = Delivery(self.bus, self.streams, self.members, written_updates, metrics)
+        self.delivery = Delivery(
+            self.bus,
+            self.streams,
+            self.members,
+            SoleDevices(DeviceStore(database).sole),
+            (written_update, own_copy),
+            metrics,
+        )
         self.cursors = messenger.messages.feature.cursors(database, self.chats, self.delivery)
         self.indexer = Indexer(database)
         self.feed = ChatFeed(database, self.chats)

@@ -1,6 +1,6 @@
 """Devices and the one-time codes that make them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import IntEnum, unique
 
 from msgspec import Struct
@@ -51,6 +51,12 @@ CLOSE = Statement(
 DEVICES = Statement(
     "select device_id, name, platform, app, created_at, seen_day from device"
     " where account_id = $1 and revoked_at is null order by created_at, device_id",
+    key="account_id",
+)
+SOLE = Statement(
+    "select account_id, min(device_id) from device"
+    " where account_id = any($1::bigint[]) and revoked_at is null"
+    " group by account_id having count(*) = 1",
     key="account_id",
 )
 REVOKED_SINCE = Statement(
@@ -205,6 +211,11 @@ class DeviceStore:
 
     async def devices(self, account: AccountId) -> list[DeviceRow]:
         return [DeviceRow(*row) for row in await rows(self._db, DEVICES, account)]
+
+    async def sole(self, accounts: Sequence[AccountId]) -> dict[AccountId, DeviceId]:
+        """Of these accounts those that have exactly one device, and which."""
+        found = await rows(self._db, SOLE, list(accounts))
+        return {AccountId(row[0]): DeviceId(row[1]) for row in found}
 
     async def purge_revoked(self, before_ms: int) -> int:
         """Forget devices that were revoked before then; their tokens are unknown from then on."""
