@@ -106,10 +106,10 @@ class Platform:
             code = None if self._process is None else self._process.returncode
             raise PlatformError(f"peyk serve ended with {code}: {self._last_words()}")
         try:
-            status = await _status(self.host, self.ops_port, "/health/ready")
+            answer = await status(self.host, self.ops_port, "/health/ready")
         except (OSError, EOFError):
             return False
-        return " 200 " in status
+        return " 200 " in answer
 
     def complaints(self) -> list[str]:
         """What the server logged as errors, one short line each: event, error, where."""
@@ -143,7 +143,7 @@ class Platform:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-async def _status(host: str, port: int, path: str) -> str:
+async def status(host: str, port: int, path: str) -> str:
     """The first line of the answer to a GET."""
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(host, port)

@@ -16,7 +16,15 @@ import msgspec
 import uvloop
 from rich.console import Console
 
-from loadgen.bench import direct_durable, echo_rpc, fanout, idle_memory, login
+from loadgen.bench import (
+    direct_durable,
+    echo_rpc,
+    fanout,
+    idle_memory,
+    login,
+    reconnect_storm,
+    resume,
+)
 from loadgen.bench.budgets import BUDGETS, HEADLINES
 from loadgen.bench.driver import LoadError
 from loadgen.bench.row import Row
@@ -31,10 +39,13 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "echo_rpc": echo_rpc.run,
     "direct_durable": direct_durable.run,
     "fanout_1k": fanout.run_1k,
+    "fanout_10k": fanout.run_10k,
     "idle_memory": idle_memory.run,
     "login": login.run,
+    "resume": resume.run,
+    "reconnect_storm": reconnect_storm.run,
 }
-LONGEST_S = 240.0
+LONGEST_S = 400.0
 """Of one benchmark, the start of its platform included."""
 GC_THRESHOLDS = (100_000, 50, 1_000)
 """Python's own would stop the driver for tens of milliseconds, and be taken for the server."""

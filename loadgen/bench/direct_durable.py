@@ -18,8 +18,7 @@ IN_FLIGHT = 16
 
 async def run(stage: Stage) -> Row:
     count = stage.scale.pairs
-    await seed_accounts(stage, 2 * count)
-    pairs = await paired(stage, count)
+    pairs = await paired(stage, await seed_accounts(stage, 2 * count))
     row = Row(name="direct_durable", more={"pairs": count, "in_flight": IN_FLIGHT})
     await _closed(stage, pairs, row)
     await _open(stage, pairs, row)

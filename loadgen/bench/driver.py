@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+from msgspec import Struct
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 CONNECT_TIMEOUT_S = 20.0
@@ -20,6 +21,14 @@ Heard = Callable[["Session", bytes], None]
 """Called with each message that is no ping and no connect reply. It must not raise."""
 
 
+class Position(Struct, frozen=True, gc=False):
+    """How far a session has heard a topic."""
+
+    topic: str
+    epoch: str
+    offset: int
+
+
 class LoadError(Exception):
     """The driver met something it cannot measure with."""
 
@@ -27,12 +36,14 @@ class LoadError(Exception):
 class Session(WSListener):
     """One socket; after `ready` everything goes to `heard`."""
 
-    __slots__ = ("_ready", "closed", "heard", "tag", "transport")
+    __slots__ = ("_ready", "closed", "heard", "reply", "tag", "transport")
 
     def __init__(self, heard: Heard, tag: int) -> None:
         self.heard = heard
         self.tag = tag
         """The benchmark's own number of this session."""
+        self.reply = b""
+        """To the connect command."""
         self.transport: WSTransport | None = None
         self.closed: int | None = None
         """The close code, once the server or the net ended it."""
@@ -76,6 +87,7 @@ class Session(WSListener):
         elif b'"error"' in data:
             self._ready.set_exception(LoadError(data[:300].decode(errors="replace")))
         else:
+            self.reply = data
             self._ready.set_result(None)
 
 
@@ -84,15 +96,18 @@ class Driver:
 
     def __init__(self, host: str, port: int) -> None:
         self._url = f"ws://{host}:{port}/connection/websocket"
+        self.host = host
         self._opened = 0
         self.sessions: list[Session] = []
 
-    async def connect(self, token: str, heard: Heard, tag: int | None = None) -> Session:
+    async def connect(
+        self, token: str, heard: Heard, tag: int | None = None, back: Position | None = None
+    ) -> Session:
         """A session with its connect reply; it is numbered in order unless `tag` says."""
         session = Session(heard, len(self.sessions) if tag is None else tag)
         self.sessions.append(session)
         await self.open(session)
-        session.send(connect_command(token))
+        session.send(connect_command(token, back))
         await session.ready()
         return session
 
@@ -153,8 +168,46 @@ class Driver:
         await asyncio.sleep(0)
 
 
-def connect_command(token: str) -> bytes:
-    return b'{"id":1,"connect":{"token":"%b","name":"load"}}' % token.encode()
+def connect_command(token: str, back: Position | None = None) -> bytes:
+    """As an SDK sends it; `back`: it comes back and asks for what it missed."""
+    if back is None:
+        return b'{"id":1,"connect":{"token":"%b","name":"load"}}' % token.encode()
+    sub = b'"%b":{"recover":true,"epoch":"%b","offset":%d}' % (
+        back.topic.encode(), back.epoch.encode(), back.offset,
+    )  # fmt: skip
+    return b'{"id":1,"connect":{"token":"%b","name":"load","subs":{%b}}}' % (token.encode(), sub)
+
+
+def position(reply: bytes, account: int) -> Position:
+    """Where the account's own topic stood at a connect reply."""
+    topic = f"user:{account}"
+    sub = msgspec.json.decode(reply)["connect"]["subs"][topic]
+    return Position(topic, sub.get("epoch", ""), sub.get("offset", 0))
+
+
+def recovered(reply: bytes, account: int) -> list[bytes] | None:
+    """The updates that a connect reply brings back; None where it could not be whole."""
+    sub = msgspec.json.decode(reply, type=_Reply).connect.subs[f"user:{account}"]
+    if not sub.recovered:
+        return None
+    return [bytes(publication.data) for publication in sub.publications]
+
+
+class _Publication(Struct):
+    data: msgspec.Raw
+
+
+class _Sub(Struct):
+    recovered: bool = False
+    publications: list[_Publication] = []
+
+
+class _Connect(Struct):
+    subs: dict[str, _Sub]
+
+
+class _Reply(Struct):
+    connect: _Connect
 
 
 def rpc(id: int, method: str, data: object) -> bytes:

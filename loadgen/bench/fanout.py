@@ -1,4 +1,4 @@
-"""`fanout_1k`: a durable post to a chat that a thousand people have open on screen.
+"""`fanout_1k`, `fanout_10k`: a durable post to a chat that so many people have open on screen.
 
 A post is complete when all have it; `W` posts are in flight. A unit is one delivery.
 """
@@ -7,18 +7,21 @@ import asyncio
 import time
 from array import array
 
+from loadgen.bench.beside import beside
 from loadgen.bench.driver import LoadError, Session
+from loadgen.bench.groups import group
 from loadgen.bench.marks import Order, SendFrame, mark_of
+from loadgen.bench.procstat import Cost
 from loadgen.bench.row import Row, per_unit
 from loadgen.bench.samples import percentile_ms
-from loadgen.bench.stage import Stage, account_id, fresh_random_id, seed_accounts, stored, window
-from messenger.client.errors import Json
-from messenger.client.http import call
+from loadgen.bench.stage import Stage, fresh_random_id, seed_accounts, stored, window
 
-ADD_AT_ONCE = 100
 W = 4
+BESIDE_PAIRS, BESIDE_PER_S = 20, 200.0
 OWN_COPY = b'{"push":{"channel":"user:'
-SUBSCRIBE_TIMEOUT_S = 30.0
+SUBSCRIBE_TIMEOUT_S = 60.0
+OPEN_AT_ONCE = 20
+RETRY_S = 0.5
 DRAIN_S = 10.0
 
 
@@ -34,6 +37,8 @@ class Room:
         self.refused = b""
         self.running = False
         self.subscribed = 0
+        self.waiting: list[Session] = []
+        """Not asked for the chat yet."""
         self.retried = 0
         """Subscriptions that were put off for the moment and asked for again, as SDKs do."""
         self.subscription = b'{"id":2,"subscribe":{"channel":"chat:%b"}}' % chat.encode()
@@ -69,6 +74,11 @@ class Room:
     def settled(self) -> bool:
         return self.arrived == self.sent * self.readers and self.acked == self.sent
 
+    def open_next(self) -> None:
+        """One more subscribes."""
+        if self.waiting:
+            self.waiting.pop().send(self.subscription)
+
     def forget_waits(self) -> None:
         self.waits = array("d")
 
@@ -81,57 +91,78 @@ class Room:
     def _other(self, session: Session, data: bytes) -> None:
         if data.startswith(b'{"id":2,"error"') and b'"temporary":true' in data:
             self.retried += 1
-            if self.retried <= self.readers:
-                session.send(self.subscription)
+            again = asyncio.get_running_loop().call_later
+            again(RETRY_S, session.send, self.subscription)
         elif b'"error"' in data:
             self.refused = self.refused or data
         elif b'"subscribe":' in data[:30]:
             self.subscribed += 1
+            self.open_next()
         elif data.startswith(b'{"id":'):
             self.acked += 1
 
 
 async def run_1k(stage: Stage) -> Row:
-    return await run(stage, "fanout_1k", stage.scale.readers)
-
-
-async def run(stage: Stage, name: str, readers: int) -> Row:
-    await seed_accounts(stage, readers)
-    chat = await _create(stage, readers)
-    room = Room(chat, readers, first_random_id=fresh_random_id())
-    await stage.driver.connect_all([stage.token(n) for n in range(readers)], room.heard)
-    room.writer = stage.driver.sessions[0]
-    await _open_chat(stage, room)
-    row = Row(name=name, more={"readers": readers, "in_flight": W, "unit": "delivery"})
-    row.more["subscribe_retries"] = room.retried
-    row.cpu_us_w1 = await _measure(stage, room, row, 1)
-    row.more["w1_p50_ms"], row.more["w1_p99_ms"] = row.p50_ms, row.p99_ms
-    row.more["w1_rate_per_s"] = row.rate_per_s
-    await _measure(stage, room, row, W)
+    row = Row(name="fanout_1k")
+    room, chat = await _opened(stage, row, stage.scale.readers)
+    await _both(stage, room, row)
     await _judge(stage, room, row, chat)
     await stage.driver.close()
     return row
 
 
-async def _create(stage: Stage, readers: int) -> str:
-    """A group of all seeded accounts; account 0 owns it."""
-    token, url = stage.token(0), stage.platform.url
-    others = [str(account_id(n)) for n in range(1, readers)]
-    request: Json = {"kind": "group", "title": "fan-out", "members": others[:ADD_AT_ONCE]}
-    random_id = str(fresh_random_id())
-    made = await call(url, "chats.create", {**request, "random_id": random_id}, token)
-    chat = made["chat"] if isinstance(made["chat"], str) else made["chat"]["id"]
-    for start in range(ADD_AT_ONCE, len(others), ADD_AT_ONCE):
-        more = {"chat": chat, "accounts": others[start : start + ADD_AT_ONCE]}
-        added = await call(url, "chats.add_members", more, token)
-        if added.get("skipped"):
-            raise LoadError(f"not added: {added['skipped'][:3]}")
-    return str(chat)
+async def run_10k(stage: Stage) -> Row:
+    """The same with 10,000; then once more at W posts in flight beside direct messages, which a
+    process of its own sends and measures."""
+    row = Row(name="fanout_10k")
+    room, chat = await _opened(stage, row, stage.scale.many_readers)
+    await _both(stage, room, row)
+    async with beside(stage, BESIDE_PAIRS, BESIDE_PER_S) as direct:
+        await asyncio.sleep(stage.scale.warm_up_s)
+        await direct.window()
+        units, cost = await _measure(stage, room, W)
+        await _judge(stage, room, row, chat)
+        heard = await direct.end(stage, row)
+    row.doubt(cost)
+    row.more["beside_cpu_us"] = per_unit(cost, units)[0]
+    row.more |= {"direct_per_s": BESIDE_PER_S, "direct_p50_ms": heard.p50_ms}
+    row.more |= {"direct_p99_ms": heard.p99_ms, "direct_worst_ms": heard.worst_ms}
+    row.more["direct_lateness_p99_ms"] = heard.lateness_p99_ms
+    await stage.driver.close()
+    return row
+
+
+async def _opened(stage: Stage, row: Row, readers: int) -> tuple[Room, str]:
+    """A group of new accounts, all with the chat on screen; the first of them writes."""
+    accounts = await seed_accounts(stage, readers)
+    chat = await group(stage, accounts[0], accounts[1:])
+    room = Room(chat, readers, first_random_id=fresh_random_id())
+    await stage.driver.connect_all([stage.token(n) for n in accounts], room.heard)
+    room.writer = stage.driver.sessions[0]
+    await _open_chat(stage, room)
+    row.more |= {"readers": readers, "in_flight": W, "unit": "delivery"}
+    row.more["subscribe_retries"] = room.retried
+    return room, chat
+
+
+async def _both(stage: Stage, room: Room, row: Row) -> None:
+    """With one post in flight, then with W."""
+    units, cost = await _measure(stage, room, 1)
+    row.doubt(cost)
+    row.cpu_us_w1 = per_unit(cost, units)[0]
+    row.more["w1_rate_per_s"] = round(units / cost.seconds, 1)
+    row.more["w1_p50_ms"] = percentile_ms(room.waits, 0.5)
+    row.more["w1_p99_ms"] = percentile_ms(room.waits, 0.99)
+    units, cost = await _measure(stage, room, W)
+    row.charge(cost, units)
+    row.p50_ms, row.p99_ms = percentile_ms(room.waits, 0.5), percentile_ms(room.waits, 0.99)
 
 
 async def _open_chat(stage: Stage, room: Room) -> None:
-    for session in stage.driver.sessions:
-        session.send(room.subscription)
+    """All subscribe, some at a time: ten thousand at once is another benchmark's question."""
+    room.waiting = list(stage.driver.sessions)
+    for _ in range(OPEN_AT_ONCE):
+        room.open_next()
     async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
         while room.subscribed < room.readers:
             if room.refused:
@@ -139,20 +170,19 @@ async def _open_chat(stage: Stage, room: Room) -> None:
             await asyncio.sleep(0.02)
 
 
-async def _measure(stage: Stage, room: Room, row: Row, in_flight: int) -> float:
+async def _measure(stage: Stage, room: Room, in_flight: int) -> tuple[int, Cost]:
+    """Deliveries and their cost; the samples are left in the room."""
     room.running = True
     for _ in range(in_flight):
         room.post()
-    units, cost = await window(stage, lambda: room.arrived, room.forget_waits)
+    measured = await window(stage, lambda: room.arrived, room.forget_waits)
     room.running = False
     deadline = time.monotonic() + DRAIN_S
     while not room.settled and time.monotonic() < deadline:  # noqa: ASYNC110 - callbacks count
         await asyncio.sleep(0.02)
     if room.refused:
         raise LoadError(room.refused[:200].decode(errors="replace"))
-    row.charge(cost, units)
-    row.p50_ms, row.p99_ms = percentile_ms(room.waits, 0.5), percentile_ms(room.waits, 0.99)
-    return per_unit(cost, units)[0]
+    return measured
 
 
 async def _judge(stage: Stage, room: Room, row: Row, chat: str) -> None:

@@ -8,6 +8,8 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 
+from msgspec import Struct
+
 from loadgen.bench.driver import Driver, LoadError, Session
 from loadgen.bench.marks import Order, SendFrame, mark_of, text_of
 from loadgen.bench.row import Row
@@ -19,13 +21,21 @@ AT_ONCE = 16
 TICK_S = 0.001
 
 
+class Outcome(Struct):
+    """What became of the messages of all pairs, as the driver saw it."""
+
+    sent: list[int]
+    acked: list[int]
+    undelivered: int
+    duplicated: int
+    reordered: int
+
+
 class Pairs:
     """A sender and a recipient each; a message must be acked, delivered and stored, once each."""
 
-    def __init__(self, chats: Sequence[str], before: dict[str, int]) -> None:
+    def __init__(self, chats: Sequence[str]) -> None:
         self.chats = chats
-        self.before = before
-        """Messages that were in the chats already."""
         self.senders: list[Session] = []
         self.sent = array("q", [0] * len(chats))
         self.acked = array("q", [0] * len(chats))
@@ -89,32 +99,37 @@ class Pairs:
         while not self.settled and time.monotonic() < deadline:  # noqa: ASYNC110 - callbacks count
             await asyncio.sleep(0.02)
 
-    def judge(self, held: dict[str, list[str]], row: Row) -> None:
-        """Add to the row what was not delivered, acked and stored alike; `held`: by chat."""
-        lost, doubled, swapped = 0, self.order.duplicated, self.order.reordered
-        for pair, chat in enumerate(self.chats):
-            texts, distinct = held[chat], set(held[chat])
-            meant = {text_of(number) for number in range(self.sent[pair])}
-            lost += self.order.missing(pair, self.sent[pair])
-            lost += len(meant - distinct) + self.sent[pair] - self.acked[pair]
-            doubled += len(texts) - len(distinct)
-            swapped += texts != sorted(texts)
-        row.lost = (row.lost or 0) + lost
-        row.duplicated = (row.duplicated or 0) + doubled
-        row.reordered = (row.reordered or 0) + swapped
-
-    def check_refused(self) -> None:
+    def outcome(self) -> Outcome:
+        """Raises LoadError where the server refused any."""
         if self.refused:
             raise LoadError(f"{self.refused} refused: {self.first_refusal[:200]!r}")
+        missing = sum(self.order.missing(pair, sent) for pair, sent in enumerate(self.sent))
+        order = self.order
+        sent, acked = self.sent.tolist(), self.acked.tolist()
+        return Outcome(sent, acked, missing, order.duplicated, order.reordered)
 
 
-async def paired(stage: Stage, count: int, *, first: int = 0, to: Driver | None = None) -> Pairs:
-    """Pairs of the seeded accounts from `first` on, connected; recipients to the node of `to`."""
-    chats = await open_directs(stage, count, first)
-    pairs = Pairs(chats, {chat: len(texts) for chat, texts in (await stored(stage, chats)).items()})
-    members = range(first, first + 2 * count)
-    tags = range(count)
-    tokens = [stage.token(n) for n in members]
+def judge(outcome: Outcome, chats: Sequence[str], held: dict[str, list[str]], row: Row) -> None:
+    """Add to the row what was not delivered, acked and stored alike; `held`: all texts
+    by chat."""
+    lost, doubled, swapped = outcome.undelivered, outcome.duplicated, outcome.reordered
+    for chat, sent, acked in zip(chats, outcome.sent, outcome.acked, strict=True):
+        texts = held[chat]
+        distinct = set(texts)
+        lost += sum(text_of(number) not in distinct for number in range(sent)) + sent - acked
+        doubled += len(texts) - len(distinct)
+        swapped += texts != sorted(texts)
+    row.lost = (row.lost or 0) + lost
+    row.duplicated = (row.duplicated or 0) + doubled
+    row.reordered = (row.reordered or 0) + swapped
+
+
+async def paired(stage: Stage, accounts: Sequence[int], to: Driver | None = None) -> Pairs:
+    """The first with the second of `accounts`, ..; connected, recipients to the node of `to`."""
+    chats = await open_directs(stage, accounts)
+    pairs = Pairs(chats)
+    tags = range(len(chats))
+    tokens = [stage.token(n) for n in accounts]
     pairs.senders = await stage.driver.connect_all(tokens[::2], pairs.answered, tags=tags)
     await (to or stage.driver).connect_all(tokens[1::2], pairs.delivered, tags=tags)
     return pairs
@@ -122,20 +137,19 @@ async def paired(stage: Stage, count: int, *, first: int = 0, to: Driver | None 
 
 async def judged(stage: Stage, pairs: Pairs, row: Row) -> None:
     """Compare with what the database holds."""
-    pairs.check_refused()
-    pairs.judge(await stored(stage, pairs.chats, pairs.before), row)
+    judge(pairs.outcome(), pairs.chats, await stored(stage, pairs.chats), row)
 
 
-async def open_directs(stage: Stage, count: int, first: int = 0) -> list[str]:
-    """Chats of the seeded accounts first and first + 1, first + 2 and first + 3, .."""
-    chats = [""] * count
-    waiting = iter(range(count))
+async def open_directs(stage: Stage, accounts: Sequence[int]) -> list[str]:
+    """Chats of the first with the second of `accounts`, the third with the fourth, .."""
+    chats = [""] * (len(accounts) // 2)
+    waiting = iter(range(len(chats)))
 
     async def worker() -> None:
         for pair in waiting:
-            number = first + 2 * pair
-            peer = {"account": str(account_id(number + 1))}
-            token = stage.token(number)
+            sender, recipient = accounts[2 * pair], accounts[2 * pair + 1]
+            peer = {"account": str(account_id(recipient))}
+            token = stage.token(sender)
             made = await call(stage.platform.url, "chats.open_direct", peer, token)
             chat = made["chat"]
             chats[pair] = chat if isinstance(chat, str) else chat["id"]

@@ -7,7 +7,7 @@ TCP input, so system time is an upper bound.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -48,23 +48,25 @@ class Cost(Struct, frozen=True):
 
 
 class Processes:
-    """A supervisor and all its descendants, by what they do."""
+    """The server's processes with all their descendants, by what they do; and the driver's."""
 
     def __init__(self, root: int) -> None:
-        self._root = root
+        self.roots = [root]
+        """The supervisor, and nodes that were started beside it."""
+        self.drivers = [os.getpid()]
 
     def read(self) -> Usage:
         totals = dict.fromkeys(CLASSES, 0.0)
-        for pid in descendants(self._root):
+        for pid in descendants(self.roots):
             totals[class_of(pid)] += cpu_of(pid) or 0.0
         busy, steal, total = machine_cpu()
-        own = cpu_of(os.getpid()) or 0.0
+        own = sum(cpu_of(pid) or 0.0 for pid in self.drivers)
         return Usage(time.monotonic(), totals, own, busy, steal, total)
 
     def rss(self) -> dict[str, int]:
         """Resident bytes by class; shared pages of PostgreSQL are counted once a process."""
         totals = dict.fromkeys(CLASSES, 0)
-        for pid in descendants(self._root):
+        for pid in descendants(self.roots):
             totals[class_of(pid)] += rss_of(pid)
         return totals
 
@@ -85,18 +87,19 @@ def between(before: Usage, after: Usage) -> Cost:
     )
 
 
-def descendants(root: int) -> list[int]:
-    """`root` and all below it, by the parents' pids of this moment."""
+def descendants(roots: Sequence[int]) -> list[int]:
+    """`roots` and all below them, by the parents' pids of this moment."""
     parents: dict[int, list[int]] = {}
     for entry in PROC.iterdir():
         if entry.name.isdecimal() and (fields := _stat(int(entry.name))):
             parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, waiting = [], [root]
+    found, waiting = set[int](), list(roots)
     while waiting:
         pid = waiting.pop()
-        found.append(pid)
-        waiting.extend(parents.get(pid, ()))
-    return found
+        if pid not in found:  # a root may be below another one
+            found.add(pid)
+            waiting.extend(parents.get(pid, ()))
+    return sorted(found)
 
 
 def class_of(pid: int) -> str:

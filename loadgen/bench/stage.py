@@ -4,12 +4,11 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -42,7 +41,16 @@ class Scale(Struct, frozen=True):
     """Sessions of `echo_rpc`."""
     pairs: int = 100
     readers: int = 1_000
+    many_readers: int = 10_000
     logins: int = 5_000
+    resumers: int = 2_000
+    missed: int = 20
+    """Updates that each resumer missed."""
+    differences: int = 400
+    """Accounts that ask for a difference, 5 times each."""
+    chats: int = 40
+    changed: int = 5
+    storm: int = 15_000
     idle: tuple[int, ...] = (5_000, 15_000)
     settle_s: float = 15.0
 
@@ -57,6 +65,10 @@ class Stage(Struct):
     driver: Driver
     seed: int
     scale: Scale
+    config: str = ""
+    """What every node of it is told, as TOML."""
+    seeded: int = 0
+    """Accounts that exist in the database."""
 
     def token(self, number: int, device: int = 0) -> str:
         """A product token of the seeded account `number`; `device` tells its devices apart."""
@@ -72,14 +84,15 @@ def account_id(number: int) -> int:
 async def staged(seed: int, scale: Scale) -> AsyncIterator[Stage]:
     """A platform of one node; the message limits are raised, not switched off."""
     key = secrets.token_urlsafe(48)
-    async with Platform(config=_config(key), processes=1) as platform:
+    config = _config(key)
+    async with Platform(config=config, processes=1) as platform:
         state = json.loads((platform.home / "platform.json").read_text())
         _, _, rest = state["database_url"].partition("://")
         engine = create_async_engine(f"postgresql+asyncpg://{rest}", poolclass=NullPool)
         driver = Driver(platform.host, platform.port)
         try:
             tokens, processes = ConnectionTokens([key]), Processes(platform.pid)
-            yield Stage(platform, tokens, processes, engine, driver, seed, scale)
+            yield Stage(platform, tokens, processes, engine, driver, seed, scale, config)
         finally:
             await driver.close()
             await engine.dispose()
@@ -95,33 +108,33 @@ def _config(key: str) -> str:
     return f'token_keys = ["{key}"]\ncommand_rate = {RAISED:.0f}\n[limits]\n{limits}\n'
 
 
-async def seed_accounts(stage: Stage, count: int) -> None:
-    """Accounts 0..count-1, as if they had signed in a month ago; privacy as by default."""
+async def seed_accounts(stage: Stage, count: int) -> range:
+    """Numbers of new accounts that signed in a month ago; privacy as by default."""
+    numbers = range(stage.seeded, stage.seeded + count)
+    stage.seeded += count
     month_ago = int((time.time() - 30 * 86_400) * 1_000)
     rows = [
         {"account_id": account_id(n), "name": f"load {n}", "name_fold": f"load {n}",
          "created_at": month_ago, "status": 0}
-        for n in range(count)
+        for n in numbers
     ]  # fmt: skip
-    heads = [{"account_id": account_id(n)} for n in range(count)]
-    async with stage.engine.begin() as connection:  # those of an earlier benchmark stay
-        await connection.execute(insert(account).on_conflict_do_nothing(), rows)
-        await connection.execute(insert(account_head).on_conflict_do_nothing(), heads)
+    heads = [{"account_id": account_id(n)} for n in numbers]
+    async with stage.engine.begin() as connection:
+        await connection.execute(insert(account), rows)
+        await connection.execute(insert(account_head), heads)
+    return numbers
 
 
-async def stored(
-    stage: Stage, chats: Iterable[str], above: Mapping[str, int] | None = None
-) -> dict[str, list[str]]:
-    """The texts of these chats in order of seq; `above`: of each, what was there before."""
+async def stored(stage: Stage, chats: Iterable[str]) -> dict[str, list[str]]:
+    """The texts of these chats in order of seq; service messages have none."""
     held: dict[str, list[str]] = {chat: [] for chat in chats}
-    columns = (message.c.chat_id, message.c.seq, message.c.body)
+    columns = (message.c.chat_id, message.c.body)
     statement = select(*columns).where(message.c.chat_id.in_([int(chat) for chat in held]))
     async with stage.engine.connect() as connection:
         rows = await connection.execute(statement.order_by(message.c.chat_id, message.c.seq))
         for row in rows:
-            chat = str(row.chat_id)
-            if row.seq > (above or {}).get(chat, 0):
-                held[chat].append(row.body)
+            if row.body is not None:
+                held[str(row.chat_id)].append(row.body)
     return held
 
 

@@ -16,18 +16,28 @@ TINY = Scale(
     open_s=0.5,
     echoes=5,
     pairs=4,
-    readers=230,  # more than 200: the big chat's path
+    readers=210,  # more than 200: the big chat's path
+    many_readers=210,
     logins=40,
     idle=(60,),
     settle_s=0.2,
+    resumers=30,
+    missed=5,
+    differences=4,
+    chats=4,
+    changed=2,
+    storm=60,
 )
 
 FIGURES = {
     "echo_rpc": {"rate_per_s", "cpu_us", "cpu_us_w1", "cpu_us_by", "p50_ms", "p99_ms"},
     "direct_durable": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
     "fanout_1k": {"rate_per_s", "cpu_us", "cpu_us_w1", "cpu_us_by", "p50_ms", "p99_ms"},
+    "fanout_10k": {"rate_per_s", "cpu_us", "cpu_us_w1", "cpu_us_by", "p50_ms", "p99_ms"},
     "idle_memory": {"kib_per_session"},
     "login": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+    "resume": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+    "reconnect_storm": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
 }
 """What each measures; the other figures of its row stay null."""
 ALL = set().union(*FIGURES.values())

@@ -110,13 +110,13 @@ def test_given_a_process_that_is_gone_when_read_then_nothing_is_raised(start) ->
     assert cpu_of(pid) is None
     assert rss_of(pid) == 0
     assert class_of(pid) == "gateway"
-    assert descendants(pid) == [pid]
+    assert descendants([pid]) == [pid]
 
 
 def test_given_our_child_when_descendants_are_asked_then_it_is_among_ours(start) -> None:
     child = start(BURNER)
 
-    assert child.pid in descendants(os.getpid())
+    assert child.pid in descendants([os.getpid()])
 
 
 def test_given_the_machine_when_read_then_busy_is_part_of_all() -> None:
