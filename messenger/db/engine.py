@@ -122,13 +122,16 @@ def store_errors() -> Iterator[None]:
 def is_gone(error: DBAPIError) -> bool:
     """True where the statement is not at fault: the server, the connection, or another's locks."""
     state = _state(error)
-    if state == _CANCELLED:
-        return True  # the caller may repeat it: nothing was written
     return (
         error.connection_invalidated
-        or state.startswith((*_GONE, *_IN_THE_WAY))
+        or passes(state)
         or (isinstance(error, InterfaceError) and not state and _lost(error))
     )
+
+
+def passes(state: str) -> bool:
+    """Whether an error of this SQLSTATE is not the statement's fault: it may be repeated."""
+    return state == _CANCELLED or state.startswith((*_GONE, *_IN_THE_WAY))
 
 
 def _state(error: DBAPIError) -> str:

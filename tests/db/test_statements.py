@@ -53,7 +53,7 @@ def is_keyed(statement: Statement) -> bool:
     return bool(
         re.search(rf"\b{key} = (any\()?\$\d", sql)
         or re.search(rf"insert into [a-z_]+( as [a-z]+)? ?\({key}\b", sql)
-        or (re.search(r"\b[a-z_]+\(\$\d", sql) and not tables_in(sql))
+        or (re.search(r"\b[a-z_0-9]+\(\$\d", sql) and not tables_in(sql))
     )
 
 

@@ -18,7 +18,7 @@ from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.log.account_log import AccountLog
 from messenger.log.committer import Committer
 from messenger.log.events import EventLog
-from messenger.log.rendering import COMMIT, DAY_MS, ENSURE_DAY, Many
+from messenger.log.rendering import COMMIT, DAY_MS, ENSURE_DAY, Batch, Many, Rendering
 from messenger.log.sends import Send, Written
 from messenger.log.statuses import send_digest
 from messenger.log.store import ChatStore
@@ -137,9 +137,10 @@ async def commit(
         now = int(time.time() * 1000)
     else:
         await connection.exec_driver_sql(ENSURE_DAY.sql, (now // DAY_MS,))
-    columns = zip(*map(msgspec.structs.astuple, sends), strict=True)
-    values = (now, now // DAY_MS + day, *map(list, columns))
-    return list((await connection.exec_driver_sql(COMMIT.sql, values)).fetchall())
+    batch = Batch(sends)
+    now, _, *arrays = batch.values(now)
+    values = (now, now // DAY_MS + day, *arrays)
+    return list(batch.rows((await connection.exec_driver_sql(COMMIT.sql, values)).one()))
 
 
 class Answers:
@@ -170,7 +171,7 @@ class Answers:
 
 @asynccontextmanager
 async def running(
-    database: Database, batches: list[list[Written]] | None = None, **changes: Any
+    store: Database | Rendering, batches: list[list[Written]] | None = None, **changes: Any
 ) -> AsyncIterator[Committer]:
     """A committer at work, closed and flushed at the end."""
     settings = msgspec.structs.replace(
@@ -178,7 +179,8 @@ async def running(
     )
     others = {name: value for name, value in changes.items() if name not in FIELDS}
     seen = batches.append if batches is not None else lambda _batch: None
-    committer = Committer(Many(database), settings, seen, Metrics(), **others)
+    rendering = Many(store) if isinstance(store, Database) else store
+    committer = Committer(rendering, settings, seen, Metrics(), **others)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(committer.run(), name="committer")
         try:

@@ -7,9 +7,10 @@ from collections import defaultdict
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from messenger.db.engine import Database
-from messenger.log.rendering import COMMIT, DAY_MS
+from messenger.log.rendering import DAY_MS
 from messenger.log.sends import Send
 from messenger.log.statuses import Status
 from messenger.log.store import ChatStore
@@ -222,20 +223,22 @@ def list_of(send: Send) -> list[object]:
 
 
 ONE_STATEMENT = "commit_in_one_statement"
+CALL = (
+    "select status from $function($1, $2, $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],"
+    " $7::int[], $8::smallint[], $9::int[], $10::int[], $11::bigint[], $12::text[], $13::jsonb[])"
+)
 
 
 async def race(database: Database, function: str, a_chat: AChat) -> list[object]:
     """Two calls with one key that wait for the chat's lock together; their statuses or errors."""
     chat = await a_chat()
-    sql = COMMIT.sql.replace("commit_messages", function)
 
     async def call() -> object:
         async with database.statement() as connection:
             await connection.execute(text("select ensure_dedup_partitions(20833)"))
             await connection.execute(text("set application_name = 'racer'"))
-            values = (NOW, NOW // DAY_MS, *([value] for value in list_of(a_send(chat, 7))))
             try:
-                return (await connection.exec_driver_sql(sql, values)).one()[0]
+                return await status(connection, function, a_send(chat, 7))
             except DBAPIError as error:
                 return getattr(error.orig, "sqlstate", None)
             finally:
@@ -248,6 +251,14 @@ async def race(database: Database, function: str, a_chat: AChat) -> list[object]
     return sorted(await asyncio.gather(*racers), key=str)
 
 
+async def status(connection: AsyncConnection, function: str, send: Send) -> object:
+    """What the function says of one send."""
+    if function == "commit_messages_v2":
+        return (await commit(connection, [send], NOW))[0][0]
+    values = (NOW, NOW // DAY_MS, *([value] for value in list_of(send)))
+    return (await connection.exec_driver_sql(CALL.replace("$function", function), values)).one()[0]
+
+
 async def both_wait(database: Database) -> None:
     sql = (
         "select count(*) from pg_stat_activity"
@@ -258,10 +269,11 @@ async def both_wait(database: Database) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.parametrize("function", ["commit_messages", "commit_messages_v2"])
 async def test_given_two_waiting_for_the_lock_when_it_is_free_then_one_writes_and_one_repeats(
-    database: Database, a_chat: AChat
+    database: Database, a_chat: AChat, function: str
 ) -> None:
-    assert await race(database, "commit_messages", a_chat) == [Status.WRITTEN, Status.REPEATED]
+    assert await race(database, function, a_chat) == [Status.WRITTEN, Status.REPEATED]
 
 
 async def test_given_lock_and_look_up_in_one_statement_when_raced_then_it_fails(

@@ -32,11 +32,11 @@ async def own(empty_database: EmptyDatabase) -> AsyncIterator[Database]:
 
 
 async def fail_when(database: Database, condition: str, state: str) -> None:
-    """Let `commit_messages` raise SQLSTATE `state` where `condition` holds."""
+    """Let `commit_messages_v2` raise SQLSTATE `state` where `condition` holds."""
     async with database.statement() as connection:
         await connection.exec_driver_sql("create sequence calls")
         rows = await connection.exec_driver_sql(
-            "select pg_get_functiondef('commit_messages'::regproc)"
+            "select pg_get_functiondef('commit_messages_v2'::regproc)"
         )
         broken = rows.scalar_one().replace(
             "begin\n",

@@ -1,47 +1,39 @@
 """A commit that was written, but whose answer was lost on the way: it is news all the same."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import event
 
-from messenger.db.engine import Database
+from messenger.db.engine import Database, StoreDownError
 from messenger.feature import Refused
 from messenger.ids import ChatId
 from messenger.log.committer import Committer
-from messenger.log.rendering import Many
-from messenger.log.sends import Written
+from messenger.log.rendering import Many, Row
+from messenger.log.sends import Send, Written
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 from messenger.wire.codes import ErrorCode
-from tests.conftest import Stores
 from tests.log.conftest import AChat, Answers, a_send, running
 
 
-class Line:
-    """The way to the database: it loses the answers of the next `lose` commits."""
+class Lossy(Many):
+    """Loses the answers of the next `lose` commits on their way back."""
 
-    def __init__(self) -> None:
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
         self.lose = 0
 
-    def after(self, _connection: Any, _cursor: Any, sql: str, *_rest: Any) -> None:
-        if self.lose and "commit_messages" in sql:
+    async def commit(self, sends: Sequence[Send], now: int, deadline: float) -> Sequence[Row]:
+        rows = await super().commit(sends, now, deadline)
+        if self.lose:
             self.lose -= 1
-            raise ConnectionResetError("answer lost")
+            raise StoreDownError("answer lost")
+        return rows
 
 
 @pytest.fixture
-def line() -> Line:
-    return Line()
-
-
-@pytest.fixture
-async def lossy(stores: Stores, line: Line) -> AsyncIterator[Database]:
-    database = await Database.connect(stores.database_url, pool=2)
-    event.listen(database._engine.sync_engine, "after_cursor_execute", line.after)
-    yield database
-    await database.close()
+def lossy(database: Database) -> Lossy:
+    return Lossy(database)
 
 
 class Doubts:
@@ -62,11 +54,11 @@ class Doubts:
 
 
 async def test_given_an_answer_lost_after_the_commit_when_repeated_then_the_rows_are_told(
-    lossy: Database, line: Line, a_chat: AChat
+    lossy: Lossy, a_chat: AChat
 ) -> None:
     chat = await a_chat()
     answers, batches = Answers(), list[list[Written]]()
-    line.lose = 2
+    lossy.lose = 2
     async with running(lossy, batches) as committer:
         for number in range(1, 6):
             committer.append(a_send(chat, number), answers.take)
@@ -79,7 +71,7 @@ async def test_given_an_answer_lost_after_the_commit_when_repeated_then_the_rows
 
 
 async def test_given_an_old_repeat_in_a_batch_whose_answer_was_lost_then_it_alone_is_no_news(
-    lossy: Database, line: Line, a_chat: AChat
+    lossy: Lossy, a_chat: AChat
 ) -> None:
     chat = await a_chat()
     answers, batches = Answers(), list[list[Written]]()
@@ -88,7 +80,7 @@ async def test_given_an_old_repeat_in_a_batch_whose_answer_was_lost_then_it_alon
         committer.append(a_send(chat, 1), answers.take)
         await answers.written(1)
         now += 60_000
-        line.lose = 1
+        lossy.lose = 1
         committer.append(a_send(chat, 2), answers.take)
         committer.append(a_send(chat, 1), answers.take)
         written = await answers.written(3)
@@ -98,15 +90,15 @@ async def test_given_an_old_repeat_in_a_batch_whose_answer_was_lost_then_it_alon
 
 
 async def test_given_answers_lost_until_the_time_is_over_when_refused_then_the_chat_is_in_doubt(
-    lossy: Database, line: Line, a_chat: AChat
+    lossy: Lossy, a_chat: AChat
 ) -> None:
     chat = await a_chat()
     answers, intents = Answers(), Doubts()
-    line.lose = 1_000
+    lossy.lose = 1_000
     async with running(lossy, intents=intents, commit_deadline=0.3) as committer:
         committer.append(a_send(chat, 1), answers.take)
         [late] = await answers.count(1)
-        line.lose = 0
+        lossy.lose = 0
         committer.append(a_send(await a_chat(), 2), answers.take)
         await answers.count(2)
 
@@ -117,12 +109,12 @@ async def test_given_answers_lost_until_the_time_is_over_when_refused_then_the_c
 
 
 async def test_given_sends_that_never_left_when_their_time_is_over_then_nothing_is_in_doubt(
-    lossy: Database, a_chat: AChat
+    lossy: Lossy, a_chat: AChat
 ) -> None:
     chat = await a_chat()
     answers, intents = Answers(), Doubts()
     committer = Committer(
-        Many(lossy), Settings(commit_deadline=0.0), lambda _batch: None, Metrics(), intents=intents
+        lossy, Settings(commit_deadline=0.0), lambda _batch: None, Metrics(), intents=intents
     )
     committer.append(a_send(chat, 1), answers.take)
     committer.close()

@@ -301,5 +301,4 @@ async def test_given_any_number_of_members_when_one_sends_then_it_is_one_stateme
 
     background = ("scheduled", "message_index")
     mine = [one for one in counted if not any(table in one for table in background)]
-    assert len(mine) == 1
-    assert "commit_messages" in mine[0]
+    assert mine == []  # the committer's own speaks with the driver, and is not counted
