@@ -11,11 +11,14 @@ from pathlib import Path
 
 import httpx
 
+from messenger.embedded.postgres import PostgresServer
 from messenger.embedded.servers import Servers, embedded
+from messenger.home import prepare
 from messenger.processes import Program
 from messenger.settings import LIMIT_RULES
 from messenger.stores import migrated
 from messenger.supervisor import answers
+from tests.support.cluster import Cluster, running_cluster
 from tests.support.people import until
 from tests.support.platform import Door
 from tests.support.ports import free_ports
@@ -77,6 +80,13 @@ class NodeProcess(Door):
         self.program.send(signal.SIGKILL)
         await self.program.wait()
 
+    def freezes(self) -> None:
+        """As a machine that hangs: its sockets stay open and nobody answers."""
+        self.program.send(signal.SIGSTOP)
+
+    def thaws(self) -> None:
+        self.program.send(signal.SIGCONT)
+
     def log(self) -> str:
         return (self.home / f"{self.program.name}.log").read_text(encoding="utf-8")[-2_000:]
 
@@ -93,6 +103,23 @@ class Stores:
     async def kill_postgres(self) -> None:
         """kill -9; returns when it is gone."""
         await self._kill(self.servers.postgres.program)
+
+    @asynccontextmanager
+    async def stalled_postgres(self, at_least_s: float) -> AsyncIterator[None]:
+        """A disk that does not answer: every process of the server stops where it is."""
+        self._signal_postgres(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(at_least_s)  # the fault itself, not a wait for something
+            yield
+        finally:
+            self._signal_postgres(signal.SIGCONT)
+
+    def _signal_postgres(self, number: signal.Signals) -> None:
+        pid = self.servers.postgres.program.pid
+        assert pid is not None
+        for one in [pid, *children_of(pid)]:
+            with contextlib.suppress(ProcessLookupError):  # a backend that has just ended
+                os.kill(one, number)
 
     async def kill_redis(self, *, lose_data: bool = False) -> None:
         """kill -9; returns when it is gone. `lose_data`: it will start empty."""
@@ -119,34 +146,65 @@ class Stores:
 @asynccontextmanager
 async def watched_stores(home: Path) -> AsyncIterator[Stores]:
     """Migrated; watched until the end of the block."""
-    async with embedded(home) as servers:
-        await migrated(servers.database_url)
-        stores = Stores(servers, home)
-
-        def restarted() -> None:
-            stores.restarts += 1
-
-        watching = asyncio.ensure_future(servers.watch(lambda _program, _code: None, restarted))
-        try:
-            yield stores
-        finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+    async with embedded(home) as servers, _watched(servers, home) as stores:
+        yield stores
 
 
 @asynccontextmanager
-async def nodes(stores: Stores, count: int) -> AsyncIterator[list[NodeProcess]]:
-    """Nodes that serve; whatever is left of them ends with the block."""
-    started = [NodeProcess(stores.servers, stores.home) for _ in range(count)]
+async def clustered_stores(home: Path) -> AsyncIterator[tuple[Stores, Cluster]]:
+    """The same with a Redis Cluster of six, whose dead nobody starts but the test."""
+    postgres = PostgresServer(prepare(home))
     try:
-        for node in started:
-            await node.starts()
+        async with running_cluster() as cluster:
+            await postgres.start()
+            servers = Servers(postgres, [], cluster.url)
+            async with _watched(servers, home) as stores:
+                yield stores, cluster
+    finally:
+        postgres.program.send(signal.SIGCONT)
+        await postgres.program.stop()
+
+
+@asynccontextmanager
+async def _watched(servers: Servers, home: Path) -> AsyncIterator[Stores]:
+    await migrated(servers.database_url)
+    stores = Stores(servers, home)
+
+    def restarted() -> None:
+        stores.restarts += 1
+
+    watching = asyncio.ensure_future(servers.watch(lambda _program, _code: None, restarted))
+    try:
+        yield stores
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+@asynccontextmanager
+async def nodes(stores: Stores, count: int, **environ: str) -> AsyncIterator[list[NodeProcess]]:
+    """Nodes that serve; whatever is left of them ends with the block."""
+    started = [NodeProcess(stores.servers, stores.home, **environ) for _ in range(count)]
+    try:
+        await asyncio.gather(*(node.starts() for node in started))
         yield started
     finally:
         for node in started:
             if node.program.running:
+                node.thaws()
                 await node.dies()
+
+
+def children_of(pid: int) -> list[int]:
+    """As the kernel knows them now."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _without_limits(home: Path) -> Path:
