@@ -36,10 +36,12 @@ class Waiting:
 
     def expect(self, id: int) -> asyncio.Future[Result]:
         self._answers[id] = answer = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(_retrieved)
         return answer
 
     def expect_topic(self, topic: str) -> asyncio.Future[SubscribeResult]:
         self._subscriptions[topic] = answer = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(_retrieved)
         return answer
 
     def forget(self, id: int) -> None:
@@ -71,6 +73,12 @@ class Waiting:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 await asyncio.shield(self._change)
+
+
+def _retrieved(answer: asyncio.Future[_T]) -> None:
+    """One who is still sending the request learns of the end by that."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _settle(future: asyncio.Future[_T] | None, answer: _T | RpcError) -> None:

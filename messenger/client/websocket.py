@@ -248,6 +248,7 @@ class Client:
             due = self.core.due() if self.core is not None else None
             data = await connection.receive(self._deadlines.next(due, time.monotonic()))
             if data is None and time.monotonic() >= self._deadlines.silent_at:
+                connection.abort()  # whoever hangs answers no close frame either
                 raise Disconnected(None, "no ping")
             for event in self.link.receive(data) if data is not None else ():
                 self._handle(event)

@@ -190,6 +190,29 @@ async def test_given_a_silent_server_when_its_ping_is_late_then_the_client_recon
         await client.close()
 
 
+async def test_given_a_server_that_hangs_when_its_ping_is_late_then_no_farewell_is_waited_for() -> (
+    None
+):
+    over = asyncio.Event()
+
+    async def hangs(peer: Peer) -> None:
+        await peer.welcomes(ping=1, product=False)
+        await peer.says(JSON.PING)
+        peer.socket.transport.pause_reading()  # not even a close frame is answered
+        await over.wait()
+        peer.socket.transport.resume_reading()
+
+    async def well(peer: Peer) -> None:
+        await peer.welcomes(ping=0)
+        await peer.serves()
+
+    async with playing(hangs, well) as url:
+        client = await Client.connect(url, "T", patience_s=-0.9)
+        await client.wait_until(lambda: client.core is not None, timeout_s=5)
+        over.set()
+        await client.close()
+
+
 async def test_given_a_big_chat_when_its_topic_is_opened_and_closed_then_the_core_knows() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcomes()

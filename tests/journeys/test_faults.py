@@ -88,6 +88,7 @@ async def test_given_a_talking_town_when_a_primary_dies_then_its_replica_takes_o
     await cluster.is_whole()
 
 
+@pytest.mark.proof
 async def test_given_a_talking_town_when_a_primary_hangs_then_its_replica_takes_over(
     town: Town, doors: list[NodeProcess], cluster: Cluster
 ) -> None:
@@ -118,7 +119,7 @@ async def test_given_a_talking_town_when_all_links_of_the_bus_are_cut_then_posit
     await town.books_are_right()
 
 
-@pytest.mark.parametrize("stall_s", [0.3, 5.0])
+@pytest.mark.parametrize("stall_s", [0.3, pytest.param(5.0, marks=pytest.mark.proof)])
 async def test_given_a_talking_town_when_the_disk_is_slow_then_sends_wait_and_are_stored_once(
     town: Town, stores: Stores, stall_s: float
 ) -> None:

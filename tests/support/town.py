@@ -17,7 +17,7 @@ from loadgen.demo.board import Board
 from loadgen.demo.conservation import Verdict, check
 from loadgen.demo.crowd import Codes, Crowd, gather
 from loadgen.demo.device import Device
-from loadgen.demo.ledger import Outcome
+from loadgen.demo.ledger import Message, Outcome
 from loadgen.demo.plan import Act, Step, tagged
 from loadgen.demo.population import populate
 from loadgen.demo.reading import Reader
@@ -205,7 +205,7 @@ class Town:
             except (Disconnected, TimeoutError):
                 continue  # it is repeated by the client, whatever happens to sockets
 
-    def _messages(self):  # type: ignore[no-untyped-def]
+    def _messages(self) -> list[Message]:
         return [m for m in self.crowd.ledger.messages.values() if m.event > self._first_event]
 
     def _felt(self, began: float) -> Figures:
