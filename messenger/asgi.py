@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -91,6 +92,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         async with asyncio.TaskGroup() as tasks:
             committing = tasks.create_task(node.committer.run(), name="committer")
             others = [tasks.create_task(task.run(), name=task.name) for task in node.tasks]
+            _count_alive(metrics, [committing, *others])
             try:
                 yield node
                 node.committer.close()
@@ -100,6 +102,15 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
                 committing.cancel()
                 for task in others:
                     task.cancel()
+
+
+def _count_alive(metrics: Metrics, running: Sequence[asyncio.Task[None]]) -> None:
+    for task in running:
+        metrics.tasks.labels(task.get_name()).set_function(partial(_is_alive, task))
+
+
+def _is_alive(task: asyncio.Task[None]) -> float:
+    return float(not task.done())
 
 
 def _counted_later(_chat: ChatId, _seq: int) -> None:
@@ -128,7 +139,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     sessions: SessionTable = SessionTable()
     trunk = build_trunk(settings, stores, metrics, name)
     accounts, chats = _people_and_chats(trunk)
-    features = _features(trunk, accounts, chats, sessions)
+    features = _features(trunk, accounts, chats, sessions, metrics)
     rpcs = Rpcs(
         features, trunk.limits, metrics, enabled=settings.rpc.enabled, sheds=trunk.ladder.sheds
     )
@@ -211,7 +222,7 @@ class SessionTable:
 
 
 def _features(
-    trunk: Trunk, accounts: Accounts, chats: Chats, sessions: SessionTable
+    trunk: Trunk, accounts: Accounts, chats: Chats, sessions: SessionTable, metrics: Metrics
 ) -> list[Feature]:
     database = trunk.stores.database
 
@@ -240,6 +251,7 @@ def _features(
             trunk.feed,
             watch_big,
             trunk.settings.difference_slice,
+            metrics.difference,
         ),
     ]
     names = ["system", *(feature.name for feature in features)]

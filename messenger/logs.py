@@ -7,6 +7,7 @@ message is kept, never its arguments, and of an exception its type and stack, ne
 
 import ipaddress
 import logging
+import socket
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from types import TracebackType
 from typing import TextIO
 
 import msgspec
+
+from messenger.tracing import current
 
 _EVENT_CHARS = 120
 _FIELD_CHARS = 300
@@ -41,6 +44,9 @@ class JsonLines(logging.Formatter):
             "node": self._node,
             "logger": record.name,
         }
+        asked = current.get()
+        if asked is not None:
+            line["trace"] = asked.id
         for name, value in vars(record).items():
             if name not in _STANDARD and name not in line:
                 line[name] = _field(name, value)
@@ -66,6 +72,12 @@ def configure(node: str, level: str = "info", stream: TextIO | None = None) -> l
         logger.propagate = True
         logger.setLevel(logging.WARNING)
     return handler
+
+
+def node_name(host: str, port: int) -> str:
+    """As operators know it: who listens on all addresses is named by its machine."""
+    everywhere = host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
+    return f"{socket.gethostname() if everywhere else host}:{port}"
 
 
 def network_of(address: str) -> str:

@@ -152,8 +152,10 @@ class Metrics:
         self.published_generic = self.published.labels("generic")
         self.messages_published = self._count("messages_published", "New messages told of")
         self.frames = self._count("frames", "Frames given to connections")
-        self.writes = self._count("writes", "Writes to sockets")
-        self.commit_to_push_seconds = self._spread("commit_to_push_seconds", "Commit to frame")
+        self.writes = self._count("writes", "Connections written to, once a loop turn at most")
+        self.commit_to_push_seconds = self._spread(
+            "commit_to_push_seconds", "From a message's time to its frames, one in 64 publications"
+        )
         self.repaired_heads = self._count("repaired_heads", "Chats told after a node died")
         self.shed = self._counts("shed", "Dropped under load", "what")
         self.shed_fanout = self.shed.labels("fanout")
@@ -166,7 +168,7 @@ class Metrics:
         self.bus_queue_bytes = self._gauge("bus_queue_bytes", "Unsent on bus links")
         self.redis_seconds = self._spreads("redis_seconds", "Awaited Redis calls", "op")
         self.db_pool_in_use = self._gauge("db_pool_in_use", "Database connections in use")
-        self.db_seconds = self._spreads("db_seconds", "Statements", "statement")
+        self.db_seconds = self._spreads("db_seconds", "Statements by what they do", "statement")
         self.difference = self._counts("difference", "Differences answered", "result")
 
     def _declare_process(self) -> None:

@@ -32,9 +32,11 @@ from messenger.feature import (
 )
 from messenger.limits import Limits
 from messenger.metrics import Metrics
+from messenger.tracing import Asked, Sparing, current
 from messenger.wire.codes import ErrorCode
 
 HANDLER_TIMEOUT_S = 10.0  # statements have 2 s; a handler makes a few of them
+SLOW_S = 1.0  # a person notices; told in the log with the trace, at most ten a second
 LATER = {"retry_after_ms": 1_000}
 SHED_MS = (5_000, 15_000)  # drawn, so that what was shed does not return at once
 OFF = ("media.", "channels.", "calls.", "verification.", "accounts.push_token")
@@ -42,7 +44,10 @@ OFF = ("media.", "channels.", "calls.", "verification.", "accounts.push_token")
 log = logging.getLogger(__name__)
 
 Reply = Callable[[bytes | Refused], None]
+_Mark = tuple[float, Caller | None, int | Asked]
+"""When a call began, of whom, and which: a tuple, since every message makes one."""
 
+_TOLD = ("rpc traced", "rpc slow")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
@@ -73,11 +78,14 @@ class Rpcs:
         *,
         enabled: bool,
         sheds: Sheds = sheds_nothing,
+        slow_s: float = SLOW_S,
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._enabled = enabled
         self._sheds = sheds
+        self._slow_s = slow_s
+        self._sparing = Sparing(time.monotonic)
         self._entries: dict[str, _Entry] = {}
         for feature in features:
             for rpc in feature.rpcs:
@@ -103,13 +111,21 @@ class Rpcs:
         )
 
     def call(
-        self, method: str, data: bytes, caller: Caller | None, reply: Reply, *, http: bool = False
+        self,
+        method: str,
+        data: bytes,
+        caller: Caller | None,
+        reply: Reply,
+        *,
+        http: bool = False,
+        asked: int | Asked = 0,
     ) -> Coroutine[Any, Any, None] | None:
         """Call `method`; `reply` gets the encoded result or the refusal, exactly once.
 
-        Returns a coroutine where the caller must run one; the reply comes at its end.
+        Returns a coroutine where the caller must run one; the reply comes at its end. `asked`: the
+        number of the session's command, or what HTTP said of its trace.
         """
-        started = time.perf_counter()
+        mark = (time.perf_counter(), caller, asked)
         try:
             entry = self._find(method, caller, http=http)
             if entry.shed is not None and self._sheds(entry.shed):
@@ -119,15 +135,15 @@ class Rpcs:
             for rule in entry.local:
                 self._limits.check_now(rule, caller, request)
             if entry.waits:
-                return self._wait(entry, request, caller, reply, started)
+                return self._wait(entry, request, caller, reply, mark)
             answer = entry.rpc.handler(request, caller)
         except Exception as error:  # noqa: BLE001 - the session outlives a bug in one handler
-            self._fail(method, error, reply, started)
+            self._fail(method, error, reply, mark)
         else:
             if isinstance(answer, Later):
-                answer.then(lambda settled: self._answer(entry, settled, reply, started))
+                answer.then(lambda settled: self._answer(entry, settled, reply, mark))
             else:
-                self._answer(entry, answer, reply, started)  # type: ignore[arg-type]  # not async
+                self._answer(entry, answer, reply, mark)  # type: ignore[arg-type]  # not async
         return None
 
     def _find(self, method: str, caller: Caller | None, *, http: bool) -> _Entry:
@@ -143,9 +159,10 @@ class Rpcs:
         return entry
 
     async def _wait(
-        self, entry: _Entry, request: Struct, caller: Caller | None, reply: Reply, started: float
+        self, entry: _Entry, request: Struct, caller: Caller | None, reply: Reply, mark: _Mark
     ) -> None:
         method = entry.rpc.method
+        current.set(_asked(mark))
         try:
             async with asyncio.timeout(HANDLER_TIMEOUT_S):
                 for rule in entry.remote:
@@ -154,42 +171,72 @@ class Rpcs:
                 if inspect.isawaitable(answer):
                     answer = await answer
         except Exception as error:  # noqa: BLE001 - the session outlives a bug in one handler
-            self._fail(method, error, reply, started)
+            self._fail(method, error, reply, mark)
         else:
             if isinstance(answer, Later):
-                answer.then(lambda settled: self._answer(entry, settled, reply, started))
+                answer.then(lambda settled: self._answer(entry, settled, reply, mark))
             else:
-                self._answer(entry, answer, reply, started)
+                self._answer(entry, answer, reply, mark)
 
-    def _answer(
-        self, entry: _Entry, answer: Answer | Refused, reply: Reply, started: float
-    ) -> None:
+    def _answer(self, entry: _Entry, answer: Answer | Refused, reply: Reply, mark: _Mark) -> None:
         if isinstance(answer, Refused):
-            self._refuse(entry.rpc.method, answer, reply, started)
+            self._refuse(entry.rpc.method, answer, reply, mark)
             return
-        entry.observe(time.perf_counter() - started)
+        elapsed = time.perf_counter() - mark[0]
+        entry.observe(elapsed)
+        if elapsed > self._slow_s or mark[2].__class__ is Asked:
+            self._tell(entry.rpc.method, elapsed, mark, answer)
         reply(msgspec.json.encode(answer))
 
-    def _fail(self, method: str, error: Exception, reply: Reply, started: float) -> None:
+    def _fail(self, method: str, error: Exception, reply: Reply, mark: _Mark) -> None:
         """Refusals are business; a store that is away is a refusal; the rest are bugs."""
         match error:
             case Refused():
-                self._refuse(method, error, reply, started)
+                self._refuse(method, error, reply, mark)
             case TimeoutError():
-                self._refuse(method, Refused(ErrorCode.TIMEOUT, LATER), reply, started)
+                self._refuse(method, Refused(ErrorCode.TIMEOUT, LATER), reply, mark)
             case StoreDown() | BusDown():
-                self._refuse(method, Refused(ErrorCode.OVERLOADED, LATER), reply, started)
+                self._refuse(method, Refused(ErrorCode.OVERLOADED, LATER), reply, mark)
             case _:
                 self._metrics.rpc_bugs.labels(method).inc()
-                self._metrics.rpc_seconds.labels(method).observe(time.perf_counter() - started)
-                log.error("rpc failed", extra={"method": method}, exc_info=error)
+                self._metrics.rpc_seconds.labels(method).observe(time.perf_counter() - mark[0])
+                told = {"method": method, "trace": _asked(mark).id}
+                log.error("rpc failed", extra=told, exc_info=error)
                 reply(Refused(ErrorCode.INTERNAL))
 
-    def _refuse(self, method: str, refused: Refused, reply: Reply, started: float) -> None:
+    def _refuse(self, method: str, refused: Refused, reply: Reply, mark: _Mark) -> None:
         known = method if method in self._entries else "unknown"
         self._metrics.rpc_refused.labels(known, refused.code.name).inc()
-        self._metrics.rpc_seconds.labels(known).observe(time.perf_counter() - started)
+        elapsed = time.perf_counter() - mark[0]
+        self._metrics.rpc_seconds.labels(known).observe(elapsed)
+        if elapsed > self._slow_s or mark[2].__class__ is Asked:
+            self._tell(known, elapsed, mark, refused)
         reply(refused)
+
+    def _tell(self, method: str, elapsed: float, mark: _Mark, answer: Answer | Refused) -> None:
+        """A line for a slow call, and for one whose caller's tracer keeps it."""
+        asked = _asked(mark)
+        slow = elapsed > self._slow_s
+        if not (slow or asked.sampled) or not self._sparing.may():
+            return
+        told: dict[str, object] = {
+            "method": method,
+            "trace": asked.id,
+            "seconds": round(elapsed, 4),
+            "result": answer.code.name if isinstance(answer, Refused) else "answered",
+            "lines_dropped": self._sparing.taken(),
+        }
+        for place in ("chat", "seq", "ev"):  # the same message on the bus and in the store
+            if (number := getattr(answer, place, None)) is not None:
+                told[place] = number
+        log.log(logging.WARNING if slow else logging.INFO, _TOLD[slow], extra=told)
+
+
+def _asked(mark: _Mark) -> Asked:
+    _, caller, asked = mark
+    if isinstance(asked, Asked):
+        return asked
+    return Asked(caller.session if caller is not None else "", asked)
 
 
 def _decode(entry: _Entry, data: bytes) -> Struct:

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from messenger.asgi import Node, open_node
 from messenger.gateway.connection import GatewayProtocol
 from messenger.gateway.request_door import RequestDoor
-from messenger.logs import configure
+from messenger.logs import configure, node_name
 from messenger.preflight import StartRefusedError
 from messenger.settings import Settings
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 def run_node(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; a second signal ends at once."""
-    configure(f"{settings.host}:{settings.port}")
+    configure(node_name(settings.host, settings.port))
     try:
         sockets = listening_sockets(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

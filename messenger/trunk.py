@@ -35,6 +35,7 @@ from messenger.log.rendering import Many
 from messenger.log.repair import Repair, Untold
 from messenger.log.sends import Written
 from messenger.log.store import ChatStore
+from messenger.logs import node_name
 from messenger.messages.feed import ChatFeed
 from messenger.messages.indexing import Indexer
 from messenger.messages.reading import Cursors
@@ -64,6 +65,7 @@ async def open_stores(
         )
     database = await _open_database(settings)
     stack.push_async_callback(database.close)
+    database.watched(metrics)
     bus = Bus(settings.redis_url, _nobody_listens, settings=settings, metrics=metrics)
     try:
         await bus.start(START_RETRY_S)
@@ -78,7 +80,12 @@ async def _open_database(settings: Settings) -> Database:
     deadline = time.monotonic() + START_RETRY_S
     while True:
         try:
-            database = await Database.connect(url, settings.db_pool, settings.statement_timeout)
+            database = await Database.connect(
+                url,
+                settings.db_pool,
+                settings.statement_timeout,
+                node=node_name(settings.host, settings.port),
+            )
             version = await schema_version(url)
         except StoreDown as error:
             if time.monotonic() > deadline:

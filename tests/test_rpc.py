@@ -17,6 +17,7 @@ from messenger.limits import Limits
 from messenger.metrics import Metrics
 from messenger.rpc import DuplicateMethodError, Rpcs
 from messenger.sections import LIMIT_RULES, LimitRule
+from messenger.tracing import Asked, derived
 from messenger.wire.codes import ErrorCode
 
 CALLER = Caller(AccountId(71), DeviceId(9), "127.0.0.1", "c")
@@ -55,12 +56,25 @@ def raises_later(error: BaseException) -> Callable[[Ask, Caller], Any]:
     return handler
 
 
+class Place(Struct):
+    seq: int
+    ev: int
+
+
+def places(_request: Ask, _caller: Caller) -> Place:
+    return Place(5, 6)
+
+
 def rpcs_of(
-    *rpcs: Rpc, enabled: bool = True, metrics: Metrics | None = None, **rules: LimitRule
+    *rpcs: Rpc,
+    enabled: bool = True,
+    metrics: Metrics | None = None,
+    slow_s: float = 1.0,
+    **rules: LimitRule,
 ) -> Rpcs:
     metrics = metrics or Metrics()
     limits = Limits({**LIMIT_RULES, **rules}, None, metrics)  # type: ignore[arg-type]  # local rules only
-    return Rpcs([Feature("test", rpcs=rpcs)], limits, metrics, enabled=enabled)
+    return Rpcs([Feature("test", rpcs=rpcs)], limits, metrics, enabled=enabled, slow_s=slow_s)
 
 
 async def answer(
@@ -93,6 +107,45 @@ async def test_given_a_later_when_it_is_settled_then_the_answer_comes_and_not_be
     later.settle(Answer(5))
 
     assert replies == [b'{"n":5}']
+
+
+@pytest.mark.parametrize("handler", [plain, waits])
+async def test_given_a_slow_call_when_answered_then_its_line_has_the_trace_both_ends_know(
+    handler: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rpcs = rpcs_of(Rpc("t.m", Ask, handler), slow_s=0.0)
+
+    await answer(rpcs, "t.m", asked=7)
+
+    [record] = [record for record in caplog.records if record.msg == "rpc slow"]
+    assert vars(record)["trace"] == derived(CALLER.session, 7)
+    assert vars(record)["method"] == "t.m"
+
+
+async def test_given_a_usual_call_when_answered_then_nothing_is_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await answer(rpcs_of(Rpc("t.m", Ask, plain)), "t.m", asked=7)
+        await answer(rpcs_of(Rpc("t.m", Ask, plain)), "t.m", asked=Asked(trace="ab"))
+
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [None, Refused(ErrorCode.NO_CHAT)])
+async def test_given_a_trace_that_is_kept_when_answered_then_one_line_tells_of_it(
+    error: Refused | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    rpcs = rpcs_of(Rpc("t.m", Ask, raises(error) if error else places))
+
+    with caplog.at_level(logging.INFO):
+        await answer(rpcs, "t.m", asked=Asked(trace="ab", sampled=True))
+
+    [record] = caplog.records
+    told = vars(record)
+    assert (record.msg, told["trace"]) == ("rpc traced", "ab")
+    assert told["result"] == ("NO_CHAT" if error else "answered")
+    assert (told.get("seq"), told.get("ev")) == ((None, None) if error else (5, 6))
 
 
 async def test_given_a_coroutine_with_a_later_when_settled_with_a_refusal_then_it_is_one() -> None:

@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, QueuePool
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from messenger.db.watching import StatementWatch
+from messenger.metrics import Metrics
 
 metadata = MetaData()
 """Every table of the platform; packages declare theirs in `tables.py`, migrations make them."""
@@ -47,8 +50,13 @@ class Database:
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
-    async def connect(cls, url: str, pool: int = 8, statement_timeout: float = 2.0) -> "Database":
-        """Open the pool and prove that the database answers; StoreDown when it does not."""
+    async def connect(
+        cls, url: str, pool: int = 8, statement_timeout: float = 2.0, *, node: str = ""
+    ) -> "Database":
+        """Open the pool and prove that the database answers; StoreDown when it does not.
+
+        `node`: as log lines name it; PostgreSQL then says the same in its own log and views.
+        """
         engine = create_async_engine(
             url,
             pool_size=pool,
@@ -62,7 +70,7 @@ class Database:
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": statement_timeout + 1.0,  # a peer that went away in silence
                 "server_settings": {
-                    "application_name": "peyk",
+                    "application_name": f"peyk {node}".strip(),
                     "jit": "off",
                     # a plan made while a table is small would scan it when it has grown
                     "enable_seqscan": "off",
@@ -79,6 +87,13 @@ class Database:
             await engine.dispose()
             raise
         return database
+
+    def watched(self, metrics: Metrics) -> None:
+        """From now on statements and connections in use are counted."""
+        StatementWatch(self._engine.sync_engine, metrics)
+        pool = self._engine.sync_engine.pool
+        if isinstance(pool, QueuePool):
+            metrics.db_pool_in_use.set_function(lambda: float(pool.checkedout()))
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[AsyncConnection]:

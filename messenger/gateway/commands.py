@@ -81,7 +81,9 @@ class Commands:
             if session.pending:
                 session.process()
 
-        waits = self._rpcs.call(request.method, bytes(request.data), session.caller, reply)
+        waits = self._rpcs.call(
+            request.method, bytes(request.data), session.caller, reply, asked=id
+        )
         if waits is not None:
             self._spawn(waits, request.method)
 

@@ -60,7 +60,7 @@ class Gateway:
         self.settings = settings
         self.metrics = metrics
         self.subscribing = subscribing
-        self.turn = Turn(asyncio.get_running_loop())
+        self.turn = Turn(asyncio.get_running_loop(), metrics.writes)
         self.entrance = connecting.entrance
         self.wheel = Wheel()
         self.drain = Drain(settings.drain_rate)

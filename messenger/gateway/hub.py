@@ -13,6 +13,7 @@ from typing import Protocol
 
 from messenger.bus.bus import Bus
 from messenger.delivery.soles import SoleDevices
+from messenger.gateway.ageing import PushAge
 from messenger.gateway.heard import Appended, Expelled, Joined, Left, Order, Parsed, parse
 from messenger.gateway.positions import account_of
 from messenger.gateway.room import BULK_FROM, Heard, Room, Subscription, Verdict
@@ -77,6 +78,7 @@ class Hub:
         self._bus = bus
         self._positions = positions
         self._metrics = metrics
+        self._age = PushAge(metrics.commit_to_push_seconds)
         self._recovery_max = recovery_max
         self._soles = soles
         soles.hears = self._hears
@@ -221,6 +223,8 @@ class Hub:
 
     def _deliver(self, room: Room, heard: Heard) -> None:
         self._metrics.frames.inc(room.deliver(heard))
+        if room.source == "user":
+            self._age.saw(heard.data)
 
     def _fill_soon(self, room: Room, after_s: float) -> None:
         if not room.filling:

@@ -11,6 +11,8 @@ from collections import deque
 from enum import IntEnum
 from typing import Protocol
 
+from messenger.metrics import Count
+
 log = logging.getLogger(__name__)
 
 SLICE = 512  # bulk writes per turn: about 4 ms
@@ -39,8 +41,9 @@ class Flushable(Protocol):
 class Turn:
     """The connections of this node that have something to send at the end of this turn."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, writes: Count | None = None) -> None:
         self._loop = loop
+        self._writes = writes or Count()
         self._urgent: list[Flushable] = []
         self._bulk: deque[Flushable] = deque()
         self._scheduled = False
@@ -66,7 +69,9 @@ class Turn:
         for connection in urgent:
             _flush(connection)
         bulk = self._bulk
-        for _ in range(min(SLICE, len(bulk))):
+        slice_ = min(SLICE, len(bulk))
+        self._writes.value += len(urgent) + slice_
+        for _ in range(slice_):
             _flush(bulk.popleft())  # one that was flushed as urgent meanwhile has nothing left
         if bulk:
             self._scheduled = True

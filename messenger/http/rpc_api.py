@@ -7,7 +7,7 @@ token alone, so that clients know when to refresh.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -24,6 +24,7 @@ from messenger.ids import AccountId, DeviceId
 from messenger.limits import Limits
 from messenger.rpc import Rpcs
 from messenger.tokens import ConnectionTokens, TokenExpired, TokenInvalid
+from messenger.tracing import Asked, from_traceparent
 from messenger.wire.codes import ErrorCode
 
 REVOKED_CACHE_S = 5.0
@@ -31,6 +32,7 @@ REVOKED_CACHE_SIZE = 10_000
 REPLY_TIMEOUT_S = 15.0  # handlers give up after 10, commits after 3
 RETRY_AFTER_MS = 1_000
 JSON = "application/json"
+TRACE_HEADER = "x-trace-id"  # what a person who complains can tell us
 
 IsRevoked = Callable[[AccountId, DeviceId], Awaitable[bool]]
 
@@ -79,23 +81,27 @@ class RpcApi:
             return _error(ErrorCode.UNAUTHORIZED, status=401)
         except BusDown:  # nobody knows whether the device is revoked
             return _refused(Refused(ErrorCode.OVERLOADED, {"retry_after_ms": RETRY_AFTER_MS}))
-        answer = await self._answer(method, body, caller)
+        asked = from_traceparent(request.headers.get("traceparent", ""))
+        answer = await self._answer(method, body, caller, asked)
+        traced = {TRACE_HEADER: asked.id}
         if not isinstance(answer, Refused):
-            return Response(b'{"result":%b}' % answer, media_type=JSON)
+            return Response(b'{"result":%b}' % answer, media_type=JSON, headers=traced)
         if answer.code is ErrorCode.METHOD_NOT_FOUND:
-            return _refused(answer, status=404)
+            return _refused(answer, status=404, headers=traced)
         if answer.code is ErrorCode.UNAUTHORIZED:
-            return _refused(answer, status=401)
-        return _refused(answer)
+            return _refused(answer, status=401, headers=traced)
+        return _refused(answer, headers=traced)
 
-    async def _answer(self, method: str, body: bytes, caller: Caller) -> bytes | Refused:
+    async def _answer(
+        self, method: str, body: bytes, caller: Caller, asked: Asked
+    ) -> bytes | Refused:
         settled: asyncio.Future[bytes | Refused] = asyncio.get_running_loop().create_future()
 
         def reply(answer: bytes | Refused) -> None:
             if not settled.done():
                 settled.set_result(answer)
 
-        waits = self._rpcs.call(method, body, caller, reply, http=True)
+        waits = self._rpcs.call(method, body, caller, reply, http=True, asked=asked)
         if waits is not None:
             await waits
         try:
@@ -138,8 +144,12 @@ def _not_now() -> Response:
     return answer
 
 
-def _refused(refused: Refused, status: int = 200) -> Response:
-    return _error(refused.code, refused.message, status=status, temporary=refused.temporary)
+def _refused(
+    refused: Refused, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    answer = _error(refused.code, refused.message, status=status, temporary=refused.temporary)
+    answer.headers.update(headers or {})
+    return answer
 
 
 def _error(

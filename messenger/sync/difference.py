@@ -13,6 +13,7 @@ from messenger.ids import ChatId, parse_id
 from messenger.log.events import ChatFlag
 from messenger.log.store import Head as ChatHead
 from messenger.messages.feed import ChatFeed, Events
+from messenger.metrics import Count, Labelled
 from messenger.sync.account_events import AccountEvents
 from messenger.sync.heads import HeadStore, Place
 from messenger.sync.protocol import PAGE_BYTES, Difference, GetDifference, Head, Slice
@@ -39,14 +40,21 @@ class Differences:
         feed: ChatFeed,
         facts: AccountEvents,
         slice_events: int,
+        counts: Labelled[Count],
     ) -> None:
         self._heads = heads
         self._feed = feed
         self._facts = facts
         self._slice_events = slice_events
+        self._counts = counts
 
     async def difference(self, request: GetDifference, caller: Caller) -> Difference:
         """Chats that the account is not in are left out: `acct` says why they are gone."""
+        answer = await self._read(request, caller)
+        self._counts.labels(_result(answer)).inc()
+        return answer
+
+    async def _read(self, request: GetDifference, caller: Caller) -> Difference:
         wanted = [_want(*one) for one in request.chats]
         facts = await self._facts.since(caller.account, request.aev, PAGE_BYTES - ROOM)
         if not wanted:
@@ -85,6 +93,12 @@ class Differences:
         ]
         floors = {chat: _floor(places[chat]) for chat, _, _ in reads}
         return await self._feed.since_many(reads, floors) if reads else {}
+
+
+def _result(answer: Difference) -> str:
+    if answer.acct_too_long or any(part.too_long for part in answer.chats):
+        return "too_long"
+    return "part" if answer.left else "whole"
 
 
 def _floor(place: Place) -> int:

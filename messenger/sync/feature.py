@@ -5,6 +5,7 @@ from messenger.feature import Feature, Rpc
 from messenger.log.account_log import AccountLog
 from messenger.log.store import ChatStore
 from messenger.messages.feed import ChatFeed
+from messenger.metrics import Count, Labelled
 from messenger.sync.account_events import AccountEvents
 from messenger.sync.difference import Differences
 from messenger.sync.heads import HeadReader, HeadStore, WatchBig
@@ -18,12 +19,13 @@ def create(
     feed: ChatFeed,
     watch_big: WatchBig,
     slice_events: int,
+    counts: Labelled[Count] | None = None,
 ) -> Feature:
     """`watch_big` returns once the caller's session will be told of new heads of these chats."""
     store = HeadStore(db, chats)
     heads = HeadReader(store, accounts, watch_big)
     facts = AccountEvents(accounts)
-    differences = Differences(store, feed, facts, slice_events)
+    differences = Differences(store, feed, facts, slice_events, counts or Labelled(Count))
     return Feature(
         "sync",
         rpcs=[
