@@ -36,7 +36,7 @@ from messenger.tokens import ConnectionTokens
 
 Json = dict[str, Any]
 SMALL = 5  # members of a small chat in these tests
-WAIT_S = 5.0
+WAIT_S = 10.0
 _ids = itertools.count(secrets.randbits(38) << 22 | 1)
 
 
@@ -106,6 +106,16 @@ class Person:
                 update = await self.heard.get()
                 if update["t"] == kind and fields.items() <= update.items():
                     return update
+
+    async def hears_each(self, *kinds: str, **fields: Any) -> dict[str, Json]:
+        """The next update of each kind, in whatever order they come; others are passed over."""
+        found: dict[str, Json] = {}
+        async with asyncio.timeout(WAIT_S):
+            while found.keys() != set(kinds):
+                update = await self.heard.get()
+                if update["t"] in kinds and fields.items() <= update.items():
+                    found.setdefault(update["t"], update)
+        return found
 
     async def heard_up_to(self, chat: str, ev: int, *, inside: bool) -> list[Json]:
         """All that came of this chat, once a member has heard of `ev`; 0: what came so far."""

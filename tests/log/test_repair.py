@@ -1,6 +1,7 @@
 """Intent records and the sweep: what a dead node wrote is told by another."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -18,6 +19,7 @@ from messenger.metrics import Metrics
 from messenger.settings import Settings
 from tests.conftest import Stores
 from tests.log.conftest import AChat, a_send, commit
+from tests.support.people import until
 
 
 @pytest.fixture(scope="session")
@@ -119,14 +121,14 @@ async def test_given_old_messages_when_swept_then_their_senders_cursors_are_left
 
 
 async def test_given_a_database_that_is_away_when_running_then_the_next_look_tells(
-    stores: Stores, bus: Bus, node: str, a_chat: AChat
+    stores: Stores, bus: Bus, node: str, a_chat: AChat, caplog: pytest.LogCaptureFixture
 ) -> None:
     chat = await a_chat()
     intents, lease = await start(bus, node)
     intents.begin(1, [chat])
     await stop(lease)
     told = asyncio.Event()
-    own = await Database.connect(stores.database_url, pool=1, statement_timeout=0.05)
+    own = await Database.connect(stores.database_url, pool=1, statement_timeout=0.5)
     repair = Repair(
         bus,
         ChatStore(own),
@@ -134,9 +136,10 @@ async def test_given_a_database_that_is_away_when_running_then_the_next_look_tel
         Metrics(),
         look_s=0.01,
     )
+    caplog.set_level(logging.INFO)
     async with own.statement():  # every look finds the pool empty
         running = asyncio.ensure_future(repair.run())
-        await asyncio.wait([running], timeout=0.3)
+        await until(lambda: said("no sweep", caplog))
         assert not told.is_set()
     await bus.ask("DEL", f"{intent_key(node)}:lock")  # as after its ten seconds
 
@@ -145,6 +148,10 @@ async def test_given_a_database_that_is_away_when_running_then_the_next_look_tel
 
     await stop(running)
     await own.close()
+
+
+async def said(event: str, caplog: pytest.LogCaptureFixture) -> bool:
+    return event in caplog.text
 
 
 def test_given_chats_when_packed_then_unpacking_gives_them_back() -> None:
