@@ -6,8 +6,11 @@ folded: stored text is never changed, since removing a half-space harms meaning.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from zlib import crc32
 
+PIECES = 10_000  # 0.5 KB each; nine of ten words of a language's texts are among them
+PIECE_LETTERS = 40  # longer ones are links and noise: not remembered
 ZWNJ = "\u200c"  # the half-space inside Persian words
 
 _SAME = {
@@ -83,6 +86,52 @@ def token_hash(token: str) -> int:
     """CRC-32 as a signed 32-bit number: the form in which the index stores a token."""
     unsigned = crc32(token.encode())
     return unsigned - (1 << 32) if unsigned >= 1 << 31 else unsigned
+
+
+class Tokens:
+    """The hashes of `index_tokens`, for many texts: people repeat their words, so what folding
+    made of a piece of text between two spaces is remembered.
+
+    A space keeps its two sides apart through all of folding; only the affix rule looks across it.
+    """
+
+    def __init__(self, pieces: int = PIECES) -> None:
+        self._limit = pieces
+        self._known: dict[str, _Piece] = {}
+
+    def hashes(self, text: str) -> set[int]:
+        """The `token_hash` of each of the text's `index_tokens`."""
+        found: set[int] = set()
+        last: tuple[str, ...] = ()
+        waiting: frozenset[int] = frozenset()
+        known = self._known
+        for piece in text.split():
+            learnt = known.get(piece)
+            for parts, hashes in self._learn(piece) if learnt is None else learnt:
+                if last and (last[-1] in _BEFORE or parts[0] in _AFTER):
+                    last += parts
+                    waiting = _hashes(last)
+                else:
+                    found |= waiting
+                    last, waiting = parts, hashes
+        found |= waiting
+        return found
+
+    def _learn(self, piece: str) -> "_Piece":
+        learnt = tuple((parts, _hashes(parts)) for parts in map(tuple, words(piece)))
+        if len(piece) <= PIECE_LETTERS:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            self._known[piece] = learnt
+        return learnt
+
+
+_Piece = tuple[tuple[tuple[str, ...], frozenset[int]], ...]
+"""The words of a piece, by their parts, each with the hashes of its tokens."""
+
+
+def _hashes(parts: Sequence[str]) -> frozenset[int]:
+    return frozenset(map(token_hash, (*parts, "".join(parts))))
 
 
 def _letters(text: str) -> str:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from messenger.folding import ZWNJ, fold, index_tokens, query_tokens, token_hash, words
+from messenger.folding import (
+    ZWNJ,
+    Tokens,
+    fold,
+    index_tokens,
+    query_tokens,
+    token_hash,
+    words,
+)
 
 EQUAL = [
     ("كتابي", "کتابی"),
@@ -92,3 +100,31 @@ def test_given_tokens_when_hashed_then_the_numbers_fit_32_bits_and_never_change(
     assert token_hash("کتاب") == token_hash(fold("كتاب"))
     assert -(2**31) <= min(token_hash(str(n)) for n in range(99)) < 0
     assert token_hash("abc") == 0x352441C2
+
+
+LETTERS = st.one_of(
+    st.sampled_from(
+        ["می", "نمی", "بی", "ها", "های", "ام", "ترین", "کتاب", "خواهم", ZWNJ, " ", "\u00a0", "\n"]
+    ),
+    st.sampled_from(["_", "!", "۱", "\u0654", "\u0640", "\u0308", "ﻻ", "İ", "\u1100", "\u1161"]),
+    st.characters(),
+)
+
+
+@given(st.lists(st.lists(LETTERS, max_size=30).map("".join), max_size=4))
+@settings(max_examples=400)
+def test_given_any_texts_when_hashed_piece_by_piece_then_nothing_differs_from_the_whole(
+    texts: list[str],
+) -> None:
+    tokens = Tokens(pieces=5)
+    for text in texts + texts:
+        assert tokens.hashes(text) == {token_hash(token) for token in index_tokens(text)}
+
+
+def test_given_more_words_than_are_remembered_when_hashed_then_the_memory_stays_bounded() -> None:
+    tokens = Tokens(pieces=100)
+
+    for number in range(1_000):
+        tokens.hashes(f"word{number} {'x' * 41}{number}")
+
+    assert 0 < len(tokens._known) <= 100
