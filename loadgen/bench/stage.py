@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 from loadgen.bench.driver import Driver
 from loadgen.bench.procstat import Cost, Processes, between
 from loadgen.platform import Platform
-from messenger.accounts.tables import account
+from messenger.accounts.tables import account, device
 from messenger.log.tables import account_head, message
 from messenger.tokens import ConnectionTokens
 
@@ -109,7 +109,7 @@ def _config(key: str) -> str:
 
 
 async def seed_accounts(stage: Stage, count: int) -> range:
-    """Numbers of new accounts that signed in a month ago; privacy as by default."""
+    """Numbers of new accounts with a device each, signed in a month ago; privacy as by default."""
     numbers = range(stage.seeded, stage.seeded + count)
     stage.seeded += count
     month_ago = int((time.time() - 30 * 86_400) * 1_000)
@@ -119,9 +119,15 @@ async def seed_accounts(stage: Stage, count: int) -> range:
         for n in numbers
     ]  # fmt: skip
     heads = [{"account_id": account_id(n)} for n in numbers]
+    devices = [
+        {"account_id": account_id(n), "device_id": FIRST_DEVICE + 8 * n, "name": "load",
+         "platform": "load", "app": "load", "refresh_hash": b"", "created_at": month_ago}
+        for n in numbers
+    ]  # fmt: skip
     async with stage.engine.begin() as connection:
         await connection.execute(insert(account), rows)
         await connection.execute(insert(account_head), heads)
+        await connection.execute(insert(device), devices)
     return numbers
 
 
