@@ -206,6 +206,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         accounts,
         mint,
         messages_of=_pinned(HistoryReader(MessageStore(database), _counted_later)),
+        on_record=trunk.events.on_record,
     )
     return accounts, chats
 

@@ -154,7 +154,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
             settings.client.token.keys, settings.client.token.audience, settings.client.token.issuer
         ),
         chats=chats,
-        events=EventLog(database),
+        events=EventLog(database, on_record=intents.event),
         delivery=delivery,
         ladder=ladder,
         soles=soles,

@@ -29,6 +29,7 @@ from messenger.feature import Background, Feature, NameGuard, Refused, Rpc
 from messenger.ids import AccountId, ChatId
 from messenger.limits import Limits
 from messenger.log.account_log import AccountLog
+from messenger.log.events import OnRecord, off_record
 from messenger.log.store import ChatStore
 from messenger.settings import Settings
 from messenger.wire.codes import ErrorCode
@@ -73,6 +74,7 @@ def assemble(
     *,
     guards: Sequence[NameGuard] = (),
     messages_of: MessagesOf = no_messages,
+    on_record: OnRecord = off_record,
     now_ms: Callable[[], int] = wall_ms,
 ) -> Chats:
     """Put the parts together.
@@ -80,7 +82,7 @@ def assemble(
     `guards` is read at each call, so that the composition root may fill it later. `messages_of`
     gives `chats.pins` its message objects.
     """
-    changes, chats, mine, links = Changes(db), ChatRows(db), Mine(db), Links(db)
+    changes, chats, mine, links = Changes(db, on_record), ChatRows(db), Mine(db), Links(db)
     chat_log, account_log, relations = ChatStore(db), AccountLog(db, now_ms), RelationStore(db)
     people = accounts.people
     views = Views(chats, mine, now_ms)

@@ -1,7 +1,8 @@
 """Everything that happens in a chat besides new messages: lock, check, change, number."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import IntEnum, unique
 from typing import Any
 
@@ -108,6 +109,16 @@ def event_of(chat: ChatId, row: Sequence[Any]) -> Event:
     return Event(chat, *row)
 
 
+OnRecord = Callable[[ChatId], AbstractAsyncContextManager[None]]
+"""Keeps a chat on record while an event of it is written and told: `NodeIntents.event`."""
+
+
+@asynccontextmanager
+async def off_record(_chat: ChatId) -> AsyncIterator[None]:
+    """For a log without other nodes."""
+    yield
+
+
 def _now_ms() -> int:
     return int(time.time() * 1000)
 
@@ -115,9 +126,15 @@ def _now_ms() -> int:
 class EventLog:
     """Writes events. One call = one transaction on the chat's key."""
 
-    def __init__(self, db: Database, now_ms: Callable[[], int] = _now_ms) -> None:
+    def __init__(
+        self,
+        db: Database,
+        now_ms: Callable[[], int] = _now_ms,
+        on_record: OnRecord = off_record,
+    ) -> None:
         self._db = db
         self._now_ms = now_ms
+        self.on_record = on_record
 
     async def append_event(
         self,
@@ -129,7 +146,8 @@ class EventLog:
     ) -> Event:
         """Number an event whose rights were checked before. Raises Refused(NO_CHAT)."""
         text = msgspec.json.encode(payload).decode() if payload is not None else None
-        row = await self._one(APPEND, self._now_ms(), chat, int(kind), seq, actor, text)
+        async with self.on_record(chat):
+            row = await self._one(APPEND, self._now_ms(), chat, int(kind), seq, actor, text)
         if row is None:
             raise Refused(ErrorCode.NO_CHAT)
         return event_of(chat, row)
@@ -141,7 +159,8 @@ class EventLog:
 
         Raises Refused: NO_CHAT, NO_MESSAGE, FORBIDDEN, EDIT_WINDOW.
         """
-        row = await self._one(DELETE, self._now_ms(), chat, list(seqs), actor, window_ms)
+        async with self.on_record(chat):
+            row = await self._one(DELETE, self._now_ms(), chat, list(seqs), actor, window_ms)
         return _changed(chat, row, window_ms)
 
     async def purge(self, chat: ChatId, *, keep: int, before: int) -> int:

@@ -6,7 +6,9 @@ the node commits without a record.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
 
 from messenger.bus.bus import Bus
 from messenger.bus.keys import intent_key, node_key
@@ -16,6 +18,7 @@ NODES_KEY = "wip:nodes"
 """SET of the nodes that may have left records; a node leaves it when it was swept."""
 LEASE_S = 6
 RENEW_S = 2.0
+TOLD_S = 1.0  # after an event's commit; who made it tells in the same turn of the loop, or the next
 
 
 def pack_chats(chats: Sequence[ChatId]) -> bytes:
@@ -35,6 +38,8 @@ class NodeIntents:
         self._bus = bus
         self._node = node
         self._key = intent_key(node)
+        self._events = count(1)
+        self._telling: dict[int, asyncio.TimerHandle] = {}  # events of the last second
 
     def begin(self, batch: int, chats: Sequence[ChatId]) -> None:
         self._bus.call("HSET", self._key, batch, pack_chats(chats))
@@ -50,6 +55,27 @@ class NodeIntents:
         self._bus.call("HSET", intent_key(name), batch, pack_chats(chats))
         self._bus.call("SADD", NODES_KEY, name)
 
+    @asynccontextmanager
+    async def event(self, chat: ChatId) -> AsyncIterator[None]:
+        """Around a statement that numbers an event of `chat`: on record until it was told.
+
+        Where the statement fails, the event may be there all the same: the chat is in doubt.
+        """
+        number = -next(self._events)  # no batch has it
+        self.begin(number, [chat])
+        await asyncio.sleep(0)  # the record leaves with this turn, before the statement
+        try:
+            yield
+        except BaseException:
+            self.doubt(number, [chat])
+            self.end(number)
+            raise
+        self._telling[number] = asyncio.get_running_loop().call_later(TOLD_S, self._told, number)
+
+    def _told(self, number: int) -> None:
+        del self._telling[number]
+        self.end(number)
+
     async def run(self) -> None:
         """Renew the lease until cancelled, then let it go."""
         try:
@@ -57,6 +83,9 @@ class NodeIntents:
                 self._renew()
                 await asyncio.sleep(RENEW_S)
         finally:
+            for number, timer in list(self._telling.items()):
+                timer.cancel()
+                self._told(number)
             self._bus.call("DEL", node_key(self._node))
 
     def _renew(self) -> None:

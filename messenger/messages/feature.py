@@ -53,7 +53,7 @@ def create(
     sheds: Sheds = sheds_nothing,
 ) -> Feature:
     """`cursors.own_sends` and `indexer.written` are to be called with every committed batch."""
-    store, aside = MessageStore(db), Aside()
+    store, aside = MessageStore(db, on_record=events.on_record), Aside()
     schedule = Schedule(db, chats, committer, aside)
     sending = Sending(committer, schedule, bounds, gate)
     editing = Editing(store, events, delivery, indexer, bounds)

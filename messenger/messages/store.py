@@ -14,7 +14,7 @@ from messenger.db.statements import Statement
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId
 from messenger.log.account_log import AccountKind
-from messenger.log.events import ChatFlag, Event
+from messenger.log.events import ChatFlag, Event, OnRecord, off_record
 from messenger.log.store import MessageRow
 from messenger.wire.codes import ErrorCode
 
@@ -158,10 +158,14 @@ class MessageStore:
     """Statements on messages and what hangs on them."""
 
     def __init__(
-        self, db: Database, now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
+        self,
+        db: Database,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        on_record: OnRecord = off_record,
     ) -> None:
         self._db = db
         self._now_ms = now_ms
+        self._on_record = on_record
 
     async def member(self, chat: ChatId, account: AccountId) -> Standing:
         """Refused(NO_CHAT or BANNED) for everyone but members."""
@@ -177,7 +181,7 @@ class MessageStore:
     ) -> EditedRow:
         """Replace text and entities; the same again makes no event."""
         values = (self._now_ms(), chat, seq, actor, window, body, extra)
-        row = (await self._rows(EDIT, *values))[0]
+        row = await self._event(chat, EDIT, *values)
         if row[0] > 1:
             raise refusal(row[0], row[1], "edit_others")
         ev, sender, at, flags, edited, reply, extras, stat = row[9:]
@@ -201,7 +205,7 @@ class MessageStore:
     ) -> Reacted | None:
         """None where nothing changed."""
         values = (self._now_ms(), chat, seq, actor, emoji, kinds, every)
-        row = (await self._rows(REACT, *values))[0]
+        row = await self._event(chat, REACT, *values)
         match row[0]:
             case 0:
                 return Reacted(Event(chat, *row[2:9]), row[9])
@@ -216,7 +220,7 @@ class MessageStore:
 
     async def flush_reactions(self, chat: ChatId, seq: int, every: int) -> Reacted | None:
         """Make the event of counts that were not told yet; None where there are none."""
-        row = (await self._rows(FLUSH_REACTIONS, self._now_ms(), chat, seq, every))[0]
+        row = await self._event(chat, FLUSH_REACTIONS, self._now_ms(), chat, seq, every)
         if row[0] == 1:
             return None
         if row[0]:
@@ -267,6 +271,11 @@ class MessageStore:
     ) -> list[AccountId]:
         """Members but the sender whose cursor reached `seq`."""
         return [row[0] for row in await self._rows(READERS, chat, seq, sender, limit)]
+
+    async def _event(self, chat: ChatId, statement: Statement, *values: object) -> Sequence[Any]:
+        async with self._on_record(chat):
+            row: Sequence[Any] = (await self._rows(statement, *values))[0]
+        return row
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
         async with self._db.statement() as connection:

@@ -188,12 +188,14 @@ class World:
             lambda: next(_ids),
             guards=guards,
             messages_of=self._messages_of,
+            on_record=self._record,
             now_ms=self.clock.now_ms,
         )
         feature = messenger.chats.feature.create(self.chats)
         others = messenger.accounts.feature.create(self.accounts)
         self.rpcs = Rpcs([feature, others], self.limits, metrics, enabled=True)
         self._ears: dict[str, list[Person]] = {}
+        self.recorded: list[ChatId] = []
         self.topics: dict[str, Topic] = {}
 
     @asynccontextmanager
@@ -277,6 +279,11 @@ class World:
 
     async def chat(self, person: Person, chat: str) -> ChatObject:
         return await self.chats.views.one(person.account, ChatId(int(chat)))
+
+    @asynccontextmanager
+    async def _record(self, chat: ChatId) -> AsyncIterator[None]:
+        self.recorded.append(chat)
+        yield
 
     async def _messages_of(
         self, _account: AccountId, chat: ChatId, seqs: Sequence[int]

@@ -10,8 +10,9 @@ import pytest
 
 from messenger.bus.bus import Bus
 from messenger.bus.keys import intent_key, node_key
-from messenger.db.engine import Database
-from messenger.ids import ChatId
+from messenger.db.engine import Database, StoreDownError
+from messenger.ids import AccountId, ChatId
+from messenger.log.events import EventKind, EventLog
 from messenger.log.intents import NODES_KEY, NodeIntents, pack_chats, unpack_chats
 from messenger.log.repair import Repair, Untold
 from messenger.log.store import ChatStore
@@ -196,3 +197,49 @@ async def test_given_a_record_that_cannot_be_read_when_swept_then_other_nodes_ar
     assert "node not swept" in caplog.text
     for name in (f"{node}.a", node):
         await bus.ask("SREM", NODES_KEY, name)
+
+
+async def test_given_a_node_that_dies_after_an_event_when_swept_then_the_chat_is_told(
+    database: Database, store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat, told = await a_chat(), list[Untold]()
+    intents = NodeIntents(bus, node)
+    await bus.ask("SADD", NODES_KEY, node)  # it has no lease: it is dead before it could tell
+
+    await EventLog(database, on_record=intents.event).append_event(
+        chat, EventKind.INFO, None, AccountId(1), {"set": {}}
+    )
+    await Repair(bus, store, told.append, Metrics()).sweep()
+
+    assert [(one.chat, one.head.ev) for one in told] == [(chat, 1)]
+
+
+async def test_given_an_event_when_its_statement_fails_then_its_chat_is_left_in_doubt(
+    store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat, told = await a_chat(), list[Untold]()
+    intents, running = await start(bus, node)
+    with pytest.raises(StoreDownError):
+        async with intents.event(chat):
+            raise StoreDownError("nobody knows")
+
+    await bus.ask("DEL", node_key(f"{node}.-1"))  # its six seconds are over
+    await Repair(bus, store, told.append, Metrics()).sweep()
+
+    assert [one.chat for one in told if one.chat == chat] == [chat]
+    assert await bus.ask("HLEN", intent_key(node)) == 0
+    await stop(running)
+
+
+async def test_given_events_when_their_node_leaves_in_order_then_nothing_is_on_record(
+    bus: Bus, node: str, a_chat: AChat
+) -> None:
+    intents, running = await start(bus, node)
+    async with intents.event(await a_chat()):
+        assert await bus.ask("HLEN", intent_key(node)) == 1
+
+    assert await bus.ask("HLEN", intent_key(node)) == 1  # a second, for the telling
+    await stop(running)
+
+    assert await bus.ask("HLEN", intent_key(node)) == 0
+    await bus.ask("SREM", NODES_KEY, node)

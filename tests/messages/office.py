@@ -88,7 +88,8 @@ class Office:
         self.bus = Bus(settings.redis_url or "", self._hear, settings=settings, metrics=metrics)
         self.streams = Streams(self.bus, settings)
         self.chats = ChatStore(database)
-        self.events = EventLog(database)
+        self.recorded: list[ChatId] = []
+        self.events = EventLog(database, on_record=self._record)
         self.accounts = AccountLog(database)
         self.members = MemberLists(self.chats.members)
         self.delivery = Delivery(
@@ -239,6 +240,11 @@ class Office:
 
     async def _watch(self, _caller: Caller, chats: Any) -> None:
         self.watched.append(set(chats))
+
+    @asynccontextmanager
+    async def _record(self, chat: ChatId) -> AsyncIterator[None]:
+        self.recorded.append(chat)
+        yield
 
     def _on_batch(self, batch: list[Written]) -> None:
         self.batches.append(batch)

@@ -18,7 +18,7 @@ from messenger.db.engine import Database
 from messenger.db.statements import Statement
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId
-from messenger.log.events import Event, EventKind, event_of
+from messenger.log.events import Event, EventKind, OnRecord, event_of, off_record
 from messenger.wire.codes import ErrorCode
 
 _HEAD = "status, ev, at, seq, chat_kind, chat_flags, member_ver, epoch"
@@ -162,8 +162,9 @@ class SeatChange(Struct, frozen=True, kw_only=True):
 class Changes:
     """Writes. Refused(NO_CHAT) comes from here, other refusals from who knows the reason."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, on_record: OnRecord = off_record) -> None:
         self._db = db
+        self._on_record = on_record
 
     async def create(self, now_ms: int, new: NewChat) -> bool:
         """False where the chat is there already: nothing is changed then."""
@@ -207,7 +208,7 @@ class Changes:
         request that is not there.
         """
         values = (now_ms, chat, actor, needs, list(accounts), link, requested, limit, small)
-        found = await rows(self._db, ADMIT, *values)
+        found = await self._event(chat, ADMIT, *values)
         return [
             _outcome(chat, row[3:], AccountId(row[0]), until=row[2] or 0, role=row[1] or "left")
             for row in found
@@ -215,8 +216,8 @@ class Changes:
 
     async def change_seat(self, now_ms: int, chat: ChatId, change: SeatChange) -> Outcome:
         """STALE where the seats are no longer as they were seen."""
-        found = await rows(
-            self._db,
+        found = await self._event(
+            chat,
             CHANGE,
             now_ms,
             chat,
@@ -239,7 +240,7 @@ class Changes:
         self, now_ms: int, chat: ChatId, actor: AccountId, account: AccountId
     ) -> list[Outcome]:
         """Two outcomes when done, the old owner's first; else one, FORBIDDEN."""
-        found = await rows(self._db, TRANSFER, now_ms, chat, actor, account, ALL_RIGHTS)
+        found = await self._event(chat, TRANSFER, now_ms, chat, actor, account, ALL_RIGHTS)
         return [_outcome(chat, row[1:], AccountId(row[0])) for row in found]
 
     async def update(
@@ -253,14 +254,14 @@ class Changes:
     ) -> tuple[Outcome, str | None]:
         """The outcome, and the username before it. `wire`: what members are told."""
         values = (now_ms, chat, actor, needs, _text(columns), _text(wire))
-        row = (await rows(self._db, UPDATE, *values))[0]
+        row = (await self._event(chat, UPDATE, *values))[0]
         return _outcome(chat, row[1:]), row[0]
 
     async def delete(
         self, now_ms: int, chat: ChatId, actor: AccountId
     ) -> tuple[Outcome, str | None]:
         """The outcome, and the username that is free now."""
-        row = (await rows(self._db, DELETE, now_ms, chat, actor))[0]
+        row = (await self._event(chat, DELETE, now_ms, chat, actor))[0]
         return _outcome(chat, row[1:]), row[0]
 
     async def pin(
@@ -276,7 +277,7 @@ class Changes:
     ) -> Outcome:
         """BANNED (2) here means: no such message. FULL: as many pins as allowed."""
         values = (now_ms, chat, actor, seq, on, silent, limit)
-        return _outcome(chat, (await rows(self._db, PIN, *values))[0])
+        return _outcome(chat, (await self._event(chat, PIN, *values))[0])
 
     async def expel(self, chat: ChatId, after: int, limit: int) -> list[AccountId]:
         """Empty the next seats of a deleted chat; whose they were, left ones included."""
@@ -298,6 +299,10 @@ class Changes:
     async def postpone(self, chat: ChatId, n: int, at_ms: int) -> None:
         """Leave the row alone until `at_ms`."""
         await rows(self._db, POSTPONE, chat, n, at_ms)
+
+    async def _event(self, chat: ChatId, statement: Statement, *values: object) -> Sequence[Any]:
+        async with self._on_record(chat):
+            return await rows(self._db, statement, *values)
 
 
 def _outcome(
