@@ -7,6 +7,8 @@ What must be awaited holds up the session's later commands, except an rpc.
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from messenger.bus.link import BusDown
+from messenger.db.engine import StoreDown
 from messenger.feature import Refused
 from messenger.gateway.connecting import Connecting
 from messenger.gateway.session import Closed, Session
@@ -95,6 +97,9 @@ async def _in_order(session: Session, id: int, waits: Coroutine[Any, Any, None])
         session.error(id, refused.code, refused.message)
     except Closed as closed:
         session.close(closed.code)
+    except (BusDown, StoreDown):  # a state of the world: SDKs repeat what is temporary
+        session.error(id, ErrorCode.TOO_MANY_REQUESTS)
+        raise
     except Exception:
         session.error(id, ErrorCode.INTERNAL)
         raise

@@ -1,6 +1,7 @@
 """What the protocol refuses, and with which code (A1 to A6, A9, A12)."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from messenger.sections import ClientSection, NamespaceOptions, TopicsSection
 from messenger.settings import Settings
 from messenger.tokens import SubscriptionTokens
+from tests.bus.redis_server import RedisServer
 from tests.gateway.generic import SUB_KEY, a_topic, generic_node, publish, token
 from tests.support.line import joined, opened
 from tests.support.platform import Platform, running
@@ -210,3 +212,25 @@ async def test_given_more_commands_than_allowed_when_they_come_then_3013(
         await line.says_all([{"rpc": {"method": "system.echo"}}] * 9)
         await line.socket.send(json.dumps({"id": 99, "rpc": {"method": "system.echo"}}))
         assert (await line.close_code())[0] == 3013
+
+
+async def test_given_a_redis_that_hangs_when_a_topic_is_asked_for_then_it_is_to_be_tried_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    redis = RedisServer(tmp_path / "redis", cluster_enabled="no")
+    await redis.start()
+    try:
+        async with (
+            generic_node(settings, redis_url=redis.url) as node,
+            joined(node.ws_url, token("u1")) as line,
+        ):
+            redis.freeze()
+            topic = {"channel": "quiet:1"}
+            for command in ({"history": topic}, {"publish": {**topic, "data": 1}}):
+                error = (await line.says(**command))["error"]
+                assert (error["code"], error["temporary"]) == (111, True)
+            redis.thaw()
+            assert "rpc" in await line.says(rpc={"method": "system.hello"})
+    finally:
+        redis.thaw()
+        await redis.kill()
