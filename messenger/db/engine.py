@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
-from sqlalchemy import MetaData, QueuePool
+from sqlalchemy import MetaData, QueuePool, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,12 +21,16 @@ metadata = MetaData()
 """Every table of the platform; packages declare theirs in `tables.py`, migrations make them."""
 
 CONNECT_SECONDS = 3.0
+IDLE_IN_TRANSACTION_S = 5.0
+"""A node that hangs (SIGSTOP, a stalled host) holds its locks no longer; transactions take ms."""
 RETRY_AFTER_MS = 1_000
 
 _GONE = ("08", "57P", "53")
 """SQLSTATE classes: connection lost, server shutting down, out of resources (disk, connections)."""
 _IN_THE_WAY = ("40", "55")
 """Deadlock, lost serialisation, a lock that is not free."""
+_ASTRAY = ("25P01", "25P03", "25001", "25006")
+"""The connection is in another transaction than we believe, in none, or at a standby."""
 _CANCELLED = "57014"  # statement_timeout: the server lives, this statement took too long
 
 
@@ -51,7 +56,13 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, url: str, pool: int = 8, statement_timeout: float = 2.0, *, node: str = ""
+        cls,
+        url: str,
+        pool: int = 8,
+        statement_timeout: float = 2.0,
+        *,
+        node: str = "",
+        idle_in_transaction: float = IDLE_IN_TRANSACTION_S,
     ) -> "Database":
         """Open the pool and prove that the database answers; StoreDown when it does not.
 
@@ -76,9 +87,11 @@ class Database:
                     "enable_seqscan": "off",
                     "timezone": "UTC",
                     "statement_timeout": str(int(statement_timeout * 1000)),
+                    "idle_in_transaction_session_timeout": str(int(idle_in_transaction * 1000)),
                 },
             },
         )
+        event.listen(engine.sync_engine, "handle_error", _give_up_astray)
         database = cls(engine)
         try:
             async with database.statement() as connection:
@@ -119,6 +132,13 @@ class Database:
         await self._engine.dispose()
 
 
+def _give_up_astray(context: ExceptionContext) -> None:
+    """Throw away this connection, not the pool: the next statement gets a sound one."""
+    if _sqlstate(context.original_exception) in _ASTRAY:
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Turn every way in which a database can be gone into `StoreDown`; let the rest through."""
@@ -151,7 +171,11 @@ def passes(state: str) -> bool:
 
 def _state(error: DBAPIError) -> str:
     """SQLSTATE; empty where the driver itself complains."""
-    return getattr(error.orig, "sqlstate", None) or ""
+    return _sqlstate(error.orig)
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
 
 
 def _lost(error: InterfaceError) -> bool:

@@ -118,3 +118,44 @@ async def test_given_json_when_read_then_it_is_decoded(database: Database) -> No
         row = await connection.exec_driver_sql("select $1::jsonb", ('{"a": [1, "سلام"]}',))
 
         assert row.scalar_one() == {"a": [1, "سلام"]}
+
+
+async def test_given_a_connection_that_has_lost_its_transaction_when_used_then_it_is_replaced(
+    stores: Stores,
+) -> None:
+    database = await Database.connect(stores.database_url, pool=1)
+    async with database.statement() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.transaction().start()
+        await driver.execute("rollback")  # the server has none, the driver believes in one
+
+    with pytest.raises(StoreDown, match="transaction blocks"):
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("select 1")
+
+    async with database.transaction() as connection:
+        assert (await connection.exec_driver_sql("select 1")).scalar_one() == 1
+    await database.close()
+
+
+async def test_given_a_node_that_hangs_in_a_transaction_when_others_wait_then_its_locks_end(
+    stores: Stores,
+) -> None:
+    hanging = await Database.connect(stores.database_url, pool=1, idle_in_transaction=0.2)
+    other = await Database.connect(stores.database_url, pool=1)
+    lock = "select pg_advisory_xact_lock(7301882731)"
+
+    async def hangs() -> None:
+        async with hanging.transaction() as connection:
+            await connection.exec_driver_sql(lock)
+            async with other.transaction() as waiting:
+                await waiting.exec_driver_sql(lock)
+            await connection.exec_driver_sql("select 1")
+
+    with pytest.raises(StoreDown):
+        await hangs()
+    async with hanging.statement() as connection:
+        assert (await connection.exec_driver_sql("select 1")).scalar_one() == 1
+    await hanging.close()
+    await other.close()
