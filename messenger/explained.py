@@ -66,7 +66,8 @@ def rows() -> list[Row]:
     hints = get_type_hints(Settings, include_extras=True)
     defaults = Settings()
     found = []
-    for name, hint in hints.items():
+    for name in {**Settings.__annotations__, **hints}:  # its own, then the parts it is made of
+        hint = hints[name]
         if name in SECTIONS:
             continue
         notes = [note for note in get_args(hint)[1:] if isinstance(note, Meta)]

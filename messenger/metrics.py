@@ -141,6 +141,8 @@ class Metrics:
         self.commit_retries = self._count("commit_retries", "Batches repeated or halved")
         self.send_to_ack_seconds = self._spread("send_to_ack_seconds", "From send to its ack")
         self.sends = self._counts("sends", "Sends by what became of them", "outcome")
+        self.purged_rows = self._counts("purged_rows", "Rows gone by their age", "table")
+        self.purge_rounds = self._counts("purge_rounds", "Walks over all keys ended", "job")
         self.dedupe_hits = self._count("dedupe_hits", "Sends answered from an earlier commit")
 
     def _declare_delivery(self) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import field
 
 from messenger.addresses import check_network, database_url, is_loopback, redis_url
+from messenger.keeping import StoreSettings
 from messenger.reading import Gathered, SettingsError, gather
+from messenger.reasons import Port, Positive, secret, why
 from messenger.sections import (
     LIMIT_RULES,
     ApiSection,
@@ -42,24 +44,11 @@ __all__ = [
 ]
 
 
-def why(reason: str, shown: str = "", **bounds: Any) -> Meta:
-    """The reason of a default; `shown` is the default in words where it is computed."""
-    return Meta(description=reason, extra={"shown": shown}, **bounds)
-
-
-def secret(reason: str, shown: str = "generated in home") -> Meta:
-    """A reason whose value is never printed, and may also come as PEYK_<NAME>_FILE."""
-    return Meta(description=reason, extra={"secret": True, "shown": shown})
-
-
-Number = TypeVar("Number", int, float)
-Port = Annotated[int, Meta(ge=1, le=65_535)]
-Positive = Annotated[Number, Meta(gt=0)]
 KIB = 1024
 MIB = 1024 * KIB
 
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(StoreSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Durations are seconds, sizes are bytes."""
 
     database_url: Annotated[

@@ -30,9 +30,11 @@ from messenger.limits import Limits
 from messenger.log.committer import Committer
 from messenger.log.events import EventLog
 from messenger.log.intents import NodeIntents
+from messenger.log.one_chat import One
 from messenger.log.partitions import DedupPartitions
-from messenger.log.rendering import Many
+from messenger.log.rendering import Many, Rendering
 from messenger.log.repair import Repair, Untold
+from messenger.log.retention import Retention
 from messenger.log.sends import Written
 from messenger.log.store import ChatStore
 from messenger.logs import node_name
@@ -84,6 +86,7 @@ async def _open_database(settings: Settings) -> Database:
                 url,
                 settings.db_pool,
                 settings.statement_timeout,
+                settings.rendering,
                 node=node_name(settings.host, settings.port),
             )
             version = await schema_version(url)
@@ -144,7 +147,9 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
         cursors.sent_before(untold.chat, untold.senders)
         indexer.repaired(untold.chat)
 
-    committer = Committer(Many(database), settings, on_batch, metrics, intents=intents)
+    committer = Committer(
+        _rendering(database, settings), settings, on_batch, metrics, intents=intents
+    )
     return Trunk(
         settings=settings,
         stores=stores,
@@ -173,8 +178,16 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
             Background("intents", intents.run),
             Background("repair", Repair(bus, chats, tell, metrics).run),
             Background("partitions", DedupPartitions(database).run),
+            Background("retention", Retention(database, settings, metrics).run),
         ],
     )
+
+
+def _rendering(database: Database, settings: Settings) -> Rendering:
+    """With one chat a call, half of the pool writes at a time."""
+    if settings.rendering == "one":
+        return One(database, max(1, settings.db_pool // 2))
+    return Many(database)
 
 
 def _nobody_listens(_topic: str, _payload: bytes) -> None:

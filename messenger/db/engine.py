@@ -4,16 +4,20 @@ A statement on its own runs with AUTOCOMMIT (one round trip, one transaction); o
 several statements opens a transaction.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import msgspec
-from sqlalchemy import MetaData, QueuePool, event
+from sqlalchemy import CursorResult, MetaData, QueuePool, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from messenger.db.statements import Call, RenderingName, Statement
 from messenger.db.watching import StatementWatch
 from messenger.metrics import Metrics
 
@@ -50,8 +54,12 @@ StoreDown = StoreDownError
 class Database:
     """A bounded pool of connections; `connect` makes it, `close` empties it."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(
+        self, engine: AsyncEngine, rendering: RenderingName = "many", lanes: int = 4
+    ) -> None:
         self._engine = engine
+        self.rendering: RenderingName = rendering
+        self._lanes = lanes
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
@@ -60,6 +68,7 @@ class Database:
         url: str,
         pool: int = 8,
         statement_timeout: float = 2.0,
+        rendering: RenderingName = "many",
         *,
         node: str = "",
         idle_in_transaction: float = IDLE_IN_TRANSACTION_S,
@@ -92,7 +101,8 @@ class Database:
             },
         )
         event.listen(engine.sync_engine, "handle_error", _give_up_astray)
-        database = cls(engine)
+        # a statement that is one call a key takes half of the pool at most: others go on
+        database = cls(engine, rendering, lanes=max(1, pool // 2))
         try:
             async with database.statement() as connection:
                 await connection.exec_driver_sql("select 1")
@@ -114,6 +124,32 @@ class Database:
         with store_errors():
             async with self._autocommit.connect() as connection:
                 yield connection
+
+    async def rows(self, statement: Statement, *values: object) -> Sequence[Any]:
+        """All rows of a statement that commits by itself, in the database's rendering.
+
+        In *one* each key value is a call and a transaction of its own, several at a time.
+        """
+        calls = statement.calls(self.rendering, values)
+        if len(calls) == 1:
+            async with self.statement() as connection:
+                return _all(await connection.exec_driver_sql(*calls[0]))
+        found: list[Sequence[Any]] = [()] * len(calls)
+        waiting = deque(enumerate(calls))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(self._lanes, len(calls))):
+                    tasks.create_task(self._lane(waiting, found))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        return [row for rows in found for row in rows]
+
+    async def _lane(self, waiting: deque[tuple[int, Call]], found: list[Sequence[Any]]) -> None:
+        """One connection that takes call after call until none waits."""
+        async with self.statement() as connection:
+            while waiting:
+                number, call = waiting.popleft()
+                found[number] = _all(await connection.exec_driver_sql(*call))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -137,6 +173,10 @@ def _give_up_astray(context: ExceptionContext) -> None:
     if _sqlstate(context.original_exception) in _ASTRAY:
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
+
+
+def _all(result: CursorResult[Any]) -> Sequence[Any]:
+    return result.fetchall() if result.returns_rows else ()
 
 
 @contextmanager

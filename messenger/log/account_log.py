@@ -19,6 +19,7 @@ APPEND_MANY = Statement(
     "select ord, aev from append_account_events("
     "$1, $2::bigint[], $3::smallint[], $4::bigint[], $5::jsonb[]) order by ord",
     key="account_id",
+    cold=True,  # facts of many accounts in one transaction: many shards by nature
 )
 SINCE = Statement(
     "select aev, kind, chat_id, at, payload from account_event"
@@ -32,8 +33,10 @@ MOVE = Statement(
     "select account_id, chat_id, read_seq, aev"
     " from move_read_cursors($1, $2::bigint[], $3::bigint[], $4::int[])",
     key="account_id",
+    one="select account_id, chat_id, read_seq, aev"
+    " from move_own_cursors_one($1, $2, $3::bigint[], $4::int[]) where chat_id > 0 and aev > 0",
+    spread=(2, 3, 4),
 )
-PURGE = Statement("select purge_account_events($1, $2, $3)", key="account_id", cold=True)
 
 
 @unique
@@ -153,13 +156,8 @@ class AccountLog:
         )
         return [Move(*row) for row in rows]
 
-    async def purge(self, account: AccountId, *, keep: int, before: int) -> int:
-        """Drop facts beyond the newest `keep` or older than `before`; returns purged_aev."""
-        return int((await self._rows(PURGE, account, keep, before))[0][0] or 0)
-
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
-        async with self._db.statement() as connection:
-            return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+        return await self._db.rows(statement, *values)
 
 
 def _text(payload: Mapping[str, Any] | None) -> str | None:

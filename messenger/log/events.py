@@ -25,7 +25,6 @@ DELETE = Statement(
     f"select status, {_HEAD}, seqs from delete_messages($1, $2, $3, $4, $5)",  # noqa: S608
     key="chat_id",
 )
-PURGE = Statement("select purge_chat_events($1, $2, $3)", key="chat_id", cold=True)
 
 
 @unique
@@ -162,11 +161,6 @@ class EventLog:
         async with self.on_record(chat):
             row = await self._one(DELETE, self._now_ms(), chat, list(seqs), actor, window_ms)
         return _changed(chat, row, window_ms)
-
-    async def purge(self, chat: ChatId, *, keep: int, before: int) -> int:
-        """Drop events beyond the newest `keep` or older than `before`; returns purged_ev."""
-        row = await self._one(PURGE, chat, keep, before)
-        return int(row[0] or 0) if row else 0
 
     async def _one(self, statement: Statement, *values: object) -> Any:
         async with self._db.statement() as connection:

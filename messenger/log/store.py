@@ -15,11 +15,15 @@ DIFFERENCE = Statement(
     "select ev, is_message, seq, kind, actor_id, at, body, flags, payload, reply_seq, media_id,"
     " edited_at from chat_difference($1, $2, $3)",
     key="chat_id",
+    one="select ev, is_message, seq, kind, actor_id, at, body, flags, payload, reply_seq, media_id,"
+    " edited_at from chat_difference_one($1, $2, $3) order by ev limit $3",
 )
+_HEADS = "select chat_id, epoch, last_ev, last_seq, last_at, flags, purged_ev, member_ver from chat"
 HEADS = Statement(
-    "select chat_id, epoch, last_ev, last_seq, last_at, flags, purged_ev, member_ver"
-    " from chat where chat_id = any($1::bigint[])",
+    _HEADS + " where chat_id = any($1::bigint[])",
     key="chat_id",
+    one=_HEADS + " where chat_id = $1",
+    spread=(1,),
 )
 _MESSAGE = (
     "select seq, ev, sender_id, sent_at, kind, flags, edited_at, reply_seq, media_id, body, extra"
@@ -42,7 +46,10 @@ _MEMBERSHIP = (
 )
 MEMBERSHIP = Statement(_MEMBERSHIP + " where chat_id = $1 and account_id = $2", key="chat_id")
 MEMBERSHIPS = Statement(
-    _MEMBERSHIP + " where chat_id = any($1::bigint[]) and account_id = $2", key="chat_id"
+    _MEMBERSHIP + " where chat_id = any($1::bigint[]) and account_id = $2",
+    key="chat_id",
+    one=MEMBERSHIP.sql,
+    spread=(1,),
 )
 READERS = Statement(
     "select account_id from membership where chat_id = $1 and read_seq >= $2 and role > 0"
@@ -215,5 +222,4 @@ class ChatStore:
         return [(row[0], row[1]) for row in rows]
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
-        async with self._db.statement() as connection:
-            return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+        return await self._db.rows(statement, *values)

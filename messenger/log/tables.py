@@ -6,7 +6,7 @@ on one distribution key.
 
 from sqlalchemy import BigInteger, Column, Identity, Index, Integer, SmallInteger, Table, Text, text
 
-from messenger.db.columns import big, json, key, number, small
+from messenger.db.columns import big, json, key, number, small, words
 from messenger.db.engine import metadata
 
 chat = Table(
@@ -159,4 +159,14 @@ outbox_a = Table(
     Column("kind", SmallInteger, nullable=False),
     json("payload"),
     Column("at", BigInteger, nullable=False),
+)
+
+purge_job = Table(
+    "purge_job",
+    metadata,
+    Column("name", Text, primary_key=True),
+    big("cursor"),
+    words("owner"),
+    big("until"),
+    big("finished_at"),
 )

@@ -21,11 +21,17 @@ MOVE = Statement(
     "select account_id, chat_id, read_seq, aev"
     " from move_own_cursors($1, $2::bigint[], $3::bigint[], $4::int[])",
     key="account_id",
+    one="select account_id, chat_id, read_seq, aev"
+    " from move_own_cursors_one($1, $2, $3::bigint[], $4::int[])",
+    spread=(2, 3, 4),
 )
 COPY = Statement(
     "select chat_id, account_id, read_seq, delivered_seq, tell"
     " from move_receipts($1::bigint[], $2::bigint[], $3::int[], $4::int[])",
     key="chat_id",
+    one="select chat_id, account_id, read_seq, delivered_seq, tell"
+    " from move_receipts_one($1, $2::bigint[], $3::int[], $4::int[])",
+    spread=(1, 2, 3, 4),
 )
 TRIES = 3
 
@@ -126,8 +132,7 @@ async def rows_of(db: Database, statement: Statement, *values: object) -> Sequen
     """Rows of a statement that locks many rows: a deadlock with another one is tried again."""
     for left in reversed(range(TRIES)):
         try:
-            async with db.statement() as connection:
-                return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+            return await db.rows(statement, *values)
         except ContentionError:
             if not left:
                 raise

@@ -25,11 +25,15 @@ from messenger.messages.protocol import (
     MessageReactions,
 )
 
-DIFFERENCES = Statement(
+_ROW = (
     "select chat_id, ev, is_message, seq, kind, actor_id, payload, m_ev, m_sender, m_at, m_kind,"
-    " m_flags, m_edited, m_reply, m_body, m_extra, m_stat"
-    " from chats_difference($1::bigint[], $2::int[], $3::int[])",
+    " m_flags, m_edited, m_reply, m_body, m_extra, m_stat from "
+)
+DIFFERENCES = Statement(
+    _ROW + "chats_difference($1::bigint[], $2::int[], $3::int[])",
     key="chat_id",
+    one=_ROW + "chats_difference_one($1, $2::int[], $3::int[])",
+    spread=(1, 2, 3),
 )
 
 Events = list[tuple[int, bytes]]
@@ -96,9 +100,7 @@ class ChatFeed:
         self, wanted: Sequence[tuple[ChatId, int, int]]
     ) -> dict[ChatId, list[Sequence[Any]]]:
         columns = [list(column) for column in zip(*wanted, strict=True)]
-        async with self._db.statement() as connection:
-            result = await connection.exec_driver_sql(DIFFERENCES.sql, tuple(columns))
-            rows: Sequence[Any] = result.fetchall()
+        rows = await self._db.rows(DIFFERENCES, *columns)
         found: dict[ChatId, list[Sequence[Any]]] = {}
         after = {chat: ev for chat, ev, _ in wanted}
         for row in rows:
@@ -123,6 +125,8 @@ def _update(row: Sequence[Any], floor: int) -> Any:
     """One row of the difference as the struct of its update."""
     chat, ev, is_message, seq, kind, actor, payload = row[:7]
     if is_message or kind == EventKind.EDIT:
+        if row[7] is None:  # the edit outlived its message, whose time was over
+            return MessageDeleted(str(chat), ev, seqs=[seq], by=str(actor))
         message = MessageRow(*[seq, *row[7:14], None, *row[14:16]])
         m = message_of(message, counts_of(row[16]), hidden=seq <= floor)
         return MessageNew(str(chat), ev, m) if is_message else MessageEdited(str(chat), ev, m)

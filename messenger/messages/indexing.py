@@ -31,6 +31,8 @@ ADD = Statement(
     " unnest($2::int[]) as s, unnest($3::int[]) as a, unnest($5::int[]) as b) t"
     " on conflict (chat_id, seq) do update set tokens = excluded.tokens",
     key="chat_id",
+    one="select index_messages_one($1, $2::int[], $3::int[], $4::int[], $5::int[])",
+    spread=(1, 2, 3, 5),
 )
 LAST = Statement(
     "select seq, body, sent_at from message where chat_id = $1 and sent_at >= $2 and flags & 1 = 0"
@@ -158,8 +160,7 @@ class Indexer:
             ends.append(len(tokens))
         starts = [1, *(end + 1 for end in ends[:-1])]
         chats, seqs, _ = zip(*rows, strict=True)
-        async with self._db.statement() as connection:
-            await connection.exec_driver_sql(ADD.sql, (chats, seqs, starts, tokens, ends))
+        await self._db.rows(ADD, chats, seqs, starts, tokens, ends)
         self._written(batch)
 
     async def _write_each(self, batch: Sequence[_Waiting]) -> None:

@@ -51,14 +51,7 @@ REPLY = Statement("select seq from message where chat_id = $1 and seq = $2", key
 # One row: 0 added, 1 was there with the same digest, 2 with another, 3 too many. A repeat finds
 # its id again, since the id is made from the device's key.
 ADD = Statement(
-    "with n as (select count(*) as n from scheduled where chat_id = $1 and sender_id = $4),"
-    " o as (select digest from scheduled where chat_id = $1 and id = $2),"
-    " i as (insert into scheduled(chat_id, id, due, sender_id, device_id, random_id, digest, kind,"
-    " flags, reply_seq, media_id, body, extra, created_at)"
-    " select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::jsonb, $14"
-    " from n where n.n < $15 on conflict do nothing returning 1)"
-    " select case when (select digest from o) = $7 then 1 when exists (select 1 from o) then 2"
-    " when exists (select 1 from i) then 0 else 3 end",
+    "select put_scheduled($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::jsonb, $14, $15)",
     key="chat_id",
 )
 LIST = Statement(
@@ -203,8 +196,7 @@ class Schedule:
         return [answers[number] for number in range(len(sends))]
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
-        async with self._db.statement() as connection:
-            return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+        return await self._db.rows(statement, *values)
 
 
 def _is_final(refused: Refused) -> bool:

@@ -33,6 +33,7 @@ LATEST = Statement(
     " where c.chat_id = any($1::bigint[]) and m.role > 0 and c.flags & 4 = 0"
     " order by c.last_at desc limit $3",
     key="chat_id",
+    cold=True,  # a search in all chats is on many shards
 )
 SEARCH = Statement(
     "select m.chat_id, m.seq, m.ev, m.sender_id, m.sent_at, m.kind, m.flags, m.edited_at,"
@@ -110,8 +111,7 @@ class Searching:
         }
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
-        async with self._db.statement() as connection:
-            return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+        return await self._db.rows(statement, *values)
 
 
 def _matches(row: Sequence[Any], wanted: set[str]) -> bool:

@@ -278,5 +278,4 @@ class MessageStore:
         return row
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
-        async with self._db.statement() as connection:
-            return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+        return await self._db.rows(statement, *values)

@@ -34,12 +34,16 @@ OWN_OF = Statement(
     " and chat_id = any($2::bigint[]) and flags & 4 = 0",
     key="account_id",
 )
-PLACES = Statement(
+_PLACE = (
     "select m.joined_seq, c.chat_id, c.epoch, c.last_ev, c.last_seq, c.last_at, c.flags,"
     " c.purged_ev, c.member_ver from chat c"
-    " join membership m on m.chat_id = c.chat_id and m.account_id = $2"
-    " where c.chat_id = any($1::bigint[]) and m.role > 0",
+    " join membership m on m.chat_id = c.chat_id and m.account_id = $2 where m.role > 0 and "
+)
+PLACES = Statement(
+    _PLACE + "c.chat_id = any($1::bigint[])",
     key="chat_id",
+    one=_PLACE + "c.chat_id = $1",
+    spread=(1,),
 )
 
 WatchBig = Callable[[Caller, Collection[ChatId]], Awaitable[None]]
@@ -87,8 +91,7 @@ class HeadStore:
         return await self._chats.heads(chats)
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
-        async with self._db.statement() as connection:
-            return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+        return await self._db.rows(statement, *values)
 
 
 class HeadReader:

@@ -13,11 +13,14 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from messenger.db.engine import Database
+from messenger.db.statements import RenderingName, Statement
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.log.account_log import AccountLog
 from messenger.log.committer import Committer
 from messenger.log.events import EventLog
+from messenger.log.one_chat import COMMIT_ONE, One
+from messenger.log.purges import Bounds, Due, Purges
 from messenger.log.rendering import COMMIT, DAY_MS, ENSURE_DAY, Batch, Many, Rendering
 from messenger.log.sends import Send, Written
 from messenger.log.statuses import send_digest
@@ -30,14 +33,37 @@ GROUP = 2
 CHANNEL = 3
 NOW = 1_800_000_000_000
 
+BOTH_RENDERINGS = pytest.mark.parametrize(
+    "database", ["many", "one"], indirect=True, scope="session"
+)
+
 AChat = Callable[..., Awaitable[ChatId]]
 
 
 @pytest.fixture(scope="session")
-async def database(stores: Stores) -> AsyncIterator[Database]:
-    database = await Database.connect(stores.database_url, pool=12)
+async def database(stores: Stores, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """In the rendering *many*; modules marked with `BOTH_RENDERINGS` run in each."""
+    database = await Database.connect(
+        stores.database_url, pool=16, rendering=getattr(request, "param", "many")
+    )
     yield database
     await database.close()
+
+
+@pytest.fixture(autouse=True)
+def in_rendering(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`commit`, which is given a connection, writes as the test's database does."""
+    if "database" in request.fixturenames:
+        database: Database = request.getfixturevalue("database")
+        _Written.by = database.rendering
+    yield
+    _Written.by = "many"
+
+
+class _Written:
+    """How `commit` writes."""
+
+    by: RenderingName = "many"
 
 
 @pytest.fixture(scope="session")
@@ -137,10 +163,47 @@ async def commit(
         now = int(time.time() * 1000)
     else:
         await connection.exec_driver_sql(ENSURE_DAY.sql, (now // DAY_MS,))
+    if _Written.by == "one":
+        return await commit_each(connection, sends, now, now // DAY_MS + day)
     batch = Batch(sends)
     now, _, *arrays = batch.values(now)
     values = (now, now // DAY_MS + day, *arrays)
     return list(batch.rows((await connection.exec_driver_sql(COMMIT.sql, values)).one()))
+
+
+async def commit_each(
+    connection: AsyncConnection, sends: Sequence[Send], now: int, day: int
+) -> list[Any]:
+    """The same, one chat a call."""
+    statement = Statement("", key="chat_id", one=COMMIT_ONE.sql, spread=tuple(range(3, 14)))
+    columns = zip(*map(msgspec.structs.astuple, sends), strict=True)
+    answers: dict[ChatId, list[Any]] = {}
+    for sql, values in statement.calls("one", (now, day, *map(list, columns))):
+        rows = (await connection.exec_driver_sql(sql, values)).fetchall()
+        answers[values[2]] = list(rows[::-1])
+    return [answers[send.chat].pop() for send in sends]
+
+
+def rendering_of(database: Database) -> Rendering:
+    return One(database, lanes=3) if database.rendering == "one" else Many(database)
+
+
+async def purge_events(database: Database, chat: ChatId, *, keep: int, before: int) -> int:
+    """All steps, each of three rows; up to which ev the chat is purged then."""
+    bounds = Bounds(keep, before, 0, 0, 0, 0, 0)
+    while await Purges(database).step(chat, Due.EVENTS, bounds, 3):
+        pass
+    head = await ChatStore(database).head(chat)
+    assert head is not None
+    return head.purged_ev
+
+
+async def purge_facts(database: Database, account: AccountId, *, keep: int, before: int) -> int:
+    """The same for an account; up to which aev."""
+    bounds = Bounds(0, 0, keep, before, 0, 0, 0)
+    while await Purges(database).facts(account, bounds, 3):
+        pass
+    return (await AccountLog(database).head(account)).purged_aev
 
 
 class Answers:
@@ -179,7 +242,7 @@ async def running(
     )
     others = {name: value for name, value in changes.items() if name not in FIELDS}
     seen = batches.append if batches is not None else lambda _batch: None
-    rendering = Many(store) if isinstance(store, Database) else store
+    rendering = rendering_of(store) if isinstance(store, Database) else store
     committer = Committer(rendering, settings, seen, Metrics(), **others)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(committer.run(), name="committer")

@@ -9,7 +9,9 @@ import pytest
 from messenger.db.engine import Database
 from messenger.ids import AccountId, ChatId
 from messenger.log.account_log import AccountFact, AccountHead, AccountKind, AccountLog, Move
-from tests.log.conftest import NOW
+from tests.log.conftest import BOTH_RENDERINGS, NOW, purge_facts
+
+pytestmark = BOTH_RENDERINGS
 
 
 @pytest.fixture
@@ -165,9 +167,9 @@ async def test_given_old_facts_when_purged_then_the_head_says_up_to_where(
     for _ in range(10):
         await log.append(account, AccountKind.PROFILE)
 
-    by_count = await log.purge(account, keep=7, before=0)
-    by_age = await log.purge(account, keep=7, before=NOW + 5)
-    nothing = await log.purge(account, keep=7, before=NOW + 5)
+    by_count = await purge_facts(database, account, keep=7, before=0)
+    by_age = await purge_facts(database, account, keep=7, before=NOW + 5)
+    nothing = await purge_facts(database, account, keep=7, before=NOW + 5)
 
     assert (by_count, by_age, nothing) == (3, 5, 5)
     assert await log.head(account) == AccountHead(10, 5)
@@ -175,8 +177,8 @@ async def test_given_old_facts_when_purged_then_the_head_says_up_to_where(
 
 
 async def test_given_an_account_without_facts_when_read_then_it_stands_at_zero(
-    account_log: AccountLog, account: AccountId
+    database: Database, account_log: AccountLog, account: AccountId
 ) -> None:
     assert await account_log.head(account) == AccountHead(0, 0)
     assert await account_log.since(account, 0, 10) == []
-    assert await account_log.purge(account, keep=1, before=0) == 0
+    assert await purge_facts(database, account, keep=1, before=0) == 0

@@ -14,7 +14,17 @@ from messenger.log.rendering import DAY_MS
 from messenger.log.sends import Send
 from messenger.log.statuses import Status
 from messenger.log.store import ChatStore
-from tests.log.conftest import CHANNEL, NOW, AChat, a_send, commit, set_member
+from tests.log.conftest import (
+    BOTH_RENDERINGS,
+    CHANNEL,
+    NOW,
+    AChat,
+    a_send,
+    commit,
+    set_member,
+)
+
+pytestmark = BOTH_RENDERINGS
 
 WRITERS = 6
 
@@ -252,8 +262,8 @@ async def race(database: Database, function: str, a_chat: AChat) -> list[object]
 
 
 async def status(connection: AsyncConnection, function: str, send: Send) -> object:
-    """What the function says of one send."""
-    if function == "commit_messages_v2":
+    """What the function says of one send; `now` is the one in use, of the test's rendering."""
+    if function == "now":
         return (await commit(connection, [send], NOW))[0][0]
     values = (NOW, NOW // DAY_MS, *([value] for value in list_of(send)))
     return (await connection.exec_driver_sql(CALL.replace("$function", function), values)).one()[0]
@@ -269,7 +279,7 @@ async def both_wait(database: Database) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("function", ["commit_messages", "commit_messages_v2"])
+@pytest.mark.parametrize("function", ["commit_messages", "now"])
 async def test_given_two_waiting_for_the_lock_when_it_is_free_then_one_writes_and_one_repeats(
     database: Database, a_chat: AChat, function: str
 ) -> None:

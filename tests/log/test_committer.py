@@ -11,13 +11,23 @@ from messenger.db.engine import Database
 from messenger.feature import Refused
 from messenger.ids import ChatId
 from messenger.log.committer import Committer
-from messenger.log.rendering import DAY_MS, Many
+from messenger.log.rendering import DAY_MS
 from messenger.log.sends import Written
 from messenger.log.store import ChatStore
 from messenger.metrics import Metrics
 from messenger.settings import Settings
 from messenger.wire.codes import ErrorCode
-from tests.log.conftest import AChat, Answers, a_send, running, set_member
+from tests.log.conftest import (
+    BOTH_RENDERINGS,
+    AChat,
+    Answers,
+    a_send,
+    rendering_of,
+    running,
+    set_member,
+)
+
+pytestmark = BOTH_RENDERINGS
 
 
 async def test_given_many_sends_when_appended_then_answers_come_in_order_with_dense_numbers(
@@ -230,7 +240,7 @@ async def cut_waiting(database: Database, chat: ChatId) -> None:
     """Kill the server's side of the one connection that waits for a lock."""
     sql = (
         "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where wait_event_type = 'Lock' and query like '%commit_messages%'"
+        " where wait_event_type = 'Lock' and query like '%commit_%'"
         " and datname = current_database()"
     )
     async with asyncio.timeout(5), database.statement() as connection:
@@ -296,7 +306,7 @@ async def test_given_a_committer_when_cancelled_then_its_connection_goes_back(
 ) -> None:
     chat = await a_chat()
     answers = Answers()
-    committer = Committer(Many(database), Settings(), lambda _batch: None, Metrics())
+    committer = Committer(rendering_of(database), Settings(), lambda _batch: None, Metrics())
     task = asyncio.ensure_future(committer.run())
     committer.append(a_send(chat, 1), answers.take)
     await answers.written(1)

@@ -9,8 +9,11 @@ from msgspec import Struct
 from messenger.db.engine import Database
 from messenger.ids import AccountId, ChatId
 from messenger.log.events import EventKind, EventLog
+from messenger.log.purges import Bounds, Due, Purges
 from messenger.log.store import ChatStore, LogRow, is_dense
-from tests.log.conftest import AChat, a_send, commit, edit
+from tests.log.conftest import BOTH_RENDERINGS, AChat, a_send, commit, edit, purge_events
+
+pytestmark = BOTH_RENDERINGS
 
 SEEDS = range(4)
 
@@ -74,7 +77,7 @@ async def test_given_purges_when_asked_from_every_ev_then_it_is_the_merge_or_too
     model = await history(database, events, chat, seed)
     kept_events = [one.ev for one in model if not one.is_message]
     for keep in (20, 5, 0):
-        purged = await events.purge(chat, keep=keep, before=0)
+        purged = await purge_events(database, chat, keep=keep, before=0)
 
         assert purged == (kept_events[-keep - 1] if keep < len(kept_events) else 0)
         head = await store.head(chat)
@@ -85,15 +88,42 @@ async def test_given_purges_when_asked_from_every_ev_then_it_is_the_merge_or_too
             assert seen(rows) == (model[ev:] if ev >= purged else [])
 
 
+@pytest.mark.parametrize("seed", range(2))
+async def test_given_purges_of_events_and_messages_in_turn_when_asked_then_it_is_whole_or_too_long(
+    database: Database, store: ChatStore, events: EventLog, a_chat: AChat, seed: int
+) -> None:
+    chat = await a_chat()
+    model = await history(database, events, chat, seed)
+    rng = random.Random(seed)  # noqa: S311 - a test's purges
+    purges = Purges(database)
+    everything = Bounds(10**6, 2**62, 0, 0, 2**62, 0, 0)
+    purged = 0
+    while True:
+        what = rng.choice([Due.EVENTS, Due.MESSAGES])
+        if not await purges.step(chat, what, everything, rng.randint(1, 25)):
+            break
+        head = await store.head(chat)
+        assert head is not None
+        assert head.purged_ev >= purged
+        purged = head.purged_ev
+        for ev in range(len(model) + 1):
+            rows = await store.events_since(chat, ev, 1_000)
+            assert seen(rows) == (model[ev:] if ev >= purged else [])
+    last = await store.head(chat)
+    assert last is not None
+    assert purged > 0
+    assert (last.ev, last.seq) == (len(model), sum(one.is_message for one in model))
+
+
 async def test_given_old_events_when_purged_by_age_then_newer_ones_stay(
-    store: ChatStore, events: EventLog, a_chat: AChat
+    database: Database, store: ChatStore, events: EventLog, a_chat: AChat
 ) -> None:
     chat = await a_chat()
     for _ in range(3):
         last = await events.append_event(chat, EventKind.INFO, None, AccountId(1), None)
 
-    kept = await events.purge(chat, keep=100, before=last.at - 60_000)
-    gone = await events.purge(chat, keep=100, before=last.at + 60_000)
+    kept = await purge_events(database, chat, keep=100, before=last.at - 60_000)
+    gone = await purge_events(database, chat, keep=100, before=last.at + 60_000)
 
     assert (kept, gone) == (0, 3)
     assert await store.events_since(chat, 3, 10) == []
@@ -126,13 +156,3 @@ async def test_given_nothing_new_or_an_unknown_chat_when_asked_then_it_is_empty(
     assert await store.events_since(chat, 2**31 - 1, 10) == []
     assert await store.events_since(ChatId(3), 0, 10) == []
     assert await store.head(ChatId(3)) is None
-
-
-def test_given_a_hole_when_checked_then_the_rows_are_not_dense() -> None:
-    def row(ev: int) -> LogRow:
-        return LogRow(ev, True, ev, 1, AccountId(1), 0, "", 0, None, None, None, None)  # noqa: FBT003
-
-    assert is_dense([row(5), row(6)], 4)
-    assert not is_dense([row(5), row(7)], 4)
-    assert not is_dense([row(6)], 4)
-    assert is_dense([], 4)

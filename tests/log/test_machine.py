@@ -22,7 +22,7 @@ from messenger.log.events import EventKind, EventLog
 from messenger.log.sends import Send
 from messenger.log.statuses import Status
 from messenger.log.store import ChatStore
-from tests.log.conftest import a_send, commit, edit, put_chat
+from tests.log.conftest import a_send, commit, edit, purge_events, put_chat
 
 Result = TypeVar("Result")
 
@@ -120,7 +120,7 @@ class LogMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.evs) > 3)
     @rule(keep=st.integers(0, 3))
     def purge(self, keep: int) -> None:
-        self.purged = self.wait(self.log.purge(self.chat, keep=keep, before=0))
+        self.purged = self.wait(purge_events(self.database, self.chat, keep=keep, before=0))
         assert self.purged == 0 or self.evs[self.purged - 1][0] != "message"
 
     @rule(data=st.data())

@@ -6,7 +6,7 @@ import pytest
 
 from messenger.db.engine import Database
 from messenger.ids import AccountId, ChatId
-from messenger.log.store import ChatStore
+from messenger.log.store import ChatStore, LogRow, is_dense
 from tests.log.conftest import NOW, AChat, a_send, commit, set_member
 
 
@@ -114,3 +114,13 @@ async def test_given_recent_messages_when_senders_are_asked_then_each_has_its_ne
     assert sorted(await store.recent_senders(chat, 0, NOW)) == [(1, 19), (2, 20)]
     assert await store.recent_senders(chat, 19, NOW) == [(2, 20)]
     assert await store.recent_senders(chat, 0, NOW + 1) == []
+
+
+def test_given_a_hole_when_checked_then_the_rows_are_not_dense() -> None:
+    def row(ev: int) -> LogRow:
+        return LogRow(ev, True, ev, 1, AccountId(1), 0, "", 0, None, None, None, None)  # noqa: FBT003
+
+    assert is_dense([row(5), row(6)], 4)
+    assert not is_dense([row(5), row(7)], 4)
+    assert not is_dense([row(6)], 4)
+    assert is_dense([], 4)

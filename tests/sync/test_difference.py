@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from messenger.log.account_log import AccountKind
+from tests.log.conftest import purge_facts
 from tests.messages.office import Json, Office, Person
 
 
@@ -203,7 +204,7 @@ async def test_given_facts_that_are_gone_when_asked_then_acct_is_too_long(
     mina = await office.person()
     for _ in range(5):
         await office.accounts.append(mina.account, AccountKind.CONTACT, 0, {"account": "7"})
-    await office.accounts.purge(mina.account, keep=2, before=0)
+    await purge_facts(office.database, mina.account, keep=2, before=0)
 
     found = await difference(mina, aev=aev)
 

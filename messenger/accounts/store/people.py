@@ -33,11 +33,7 @@ FREE_PHONE = Statement(
     "delete from phone where phone_hash = $1 and account_id = $2", key="phone_hash"
 )
 PUT_ACCOUNT = Statement(
-    "with a as (insert into account(account_id, kind, name, name_fold, phone_hash, phone_enc,"
-    " created_at, seen_day) values ($1, 1, $2, $3, $4, $5, $6, $7)"
-    " on conflict (account_id) do nothing returning account_id),"
-    " h as (insert into account_head(account_id) select account_id from a"
-    " on conflict (account_id) do nothing) select account_id from a",
+    "select a from put_account($1, $2, $3, $4, $5, $6, $7) a where a is not null",
     key="account_id",
 )
 STATUS = Statement("select status from account where account_id = $1", key="account_id")

@@ -20,17 +20,27 @@ from messenger.wire.codes import ErrorCode
 _CHAT = (
     "select chat_id, kind, owner_id, title, about, username, photo_id, epoch, last_seq, last_ev,"
     " last_at, badge, badge_epoch, member_count, member_ver, rights, slow_s, settings, flags"
-    " from chat where chat_id = any($1::bigint[]) and flags & 4 = 0"
+    " from chat where flags & 4 = 0 and "
 )
-CHATS = Statement(_CHAT, key="chat_id")
+CHATS = Statement(
+    _CHAT + "chat_id = any($1::bigint[])", key="chat_id", one=_CHAT + "chat_id = $1", spread=(1,)
+)
 _SEAT = (
     "select chat_id, account_id, role, rights, until, joined_at, joined_seq, read_seq"
     " from membership where "
 )
-OWN_SEATS = Statement(_SEAT + "chat_id = any($1::bigint[]) and account_id = $2", key="chat_id")
+OWN_SEATS = Statement(
+    _SEAT + "chat_id = any($1::bigint[]) and account_id = $2",
+    key="chat_id",
+    one=_SEAT + "chat_id = $1 and account_id = $2",
+    spread=(1,),
+)
 SEATS = Statement(_SEAT + "chat_id = $1 and account_id = any($2::bigint[])", key="chat_id")
 PEERS = Statement(
-    _SEAT + "chat_id = any($1::bigint[]) and account_id <> $2 and role > 0", key="chat_id"
+    _SEAT + "chat_id = any($1::bigint[]) and account_id <> $2 and role > 0",
+    key="chat_id",
+    one=_SEAT + "chat_id = $1 and account_id <> $2 and role > 0",
+    spread=(1,),
 )
 PAGE = Statement(
     _SEAT + "chat_id = $1 and account_id > $2 and role = any($3::smallint[])"

@@ -9,5 +9,4 @@ from messenger.db.statements import Statement
 
 async def rows(db: Database, statement: Statement, *values: object) -> Sequence[Any]:
     """All rows of one statement that commits by itself."""
-    async with db.statement() as connection:
-        return (await connection.exec_driver_sql(statement.sql, values)).fetchall()
+    return await db.rows(statement, *values)
