@@ -186,6 +186,9 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
     async def show_chat(account: AccountId, chat: ChatId) -> Any:
         return await chats.views.public(account, chat)
 
+    async def leave_chats(account: AccountId) -> None:
+        await chats.departing.depart(account)
+
     accounts = messenger.accounts.feature.assemble(
         trunk.settings,
         database,
@@ -196,6 +199,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         mint,
         show_chat=show_chat,
         on_closed=Leaving(database).drop_scheduled,
+        on_gone=leave_chats,
         sheds=trunk.ladder.sheds,
     )
     chats = messenger.chats.feature.assemble(

@@ -81,13 +81,15 @@ def assemble(
     guards: Sequence[NameGuard] = (),
     show_chat: ShowChat = show_no_chat,
     on_closed: OnClosed = nothing_left,
+    on_gone: OnClosed = nothing_left,
     now_ms: Callable[[], int] = wall_ms,
     sheds: Sheds = sheds_nothing,
 ) -> Accounts:
     """Put the parts together.
 
     `guards` is read at each call, so that the composition root may fill it later. `sender` is a
-    real provider of text messages; None: the one that the setting `code_sender` names.
+    real provider of text messages; None: the one that the setting `code_sender` names. `on_closed`
+    is called when a person deletes their account, `on_gone` when they can no longer come back.
     """
     people, relations = PeopleStore(db), RelationStore(db)
     account_log = AccountLog(db, now_ms)
@@ -131,7 +133,7 @@ def assemble(
             settings,
             now_ms,
         ),
-        housekeeping=Housekeeping(people, codes, DeviceStore(db), now_ms),
+        housekeeping=Housekeeping(people, codes, DeviceStore(db), now_ms, on_gone),
     )
 
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from messenger.accounts.devices import OnClosed
 from messenger.accounts.store.devices import CodeStore, DeviceStore
 from messenger.accounts.store.people import PeopleStore
 from messenger.accounts.usernames import TOMBSTONE_MS
@@ -31,11 +32,15 @@ class Housekeeping:
         codes: CodeStore,
         devices: DeviceStore,
         now_ms: Callable[[], int],
+        on_gone: OnClosed,
     ) -> None:
+        """`on_gone`: what other features do for an account that is gone for good; repeated until it
+        succeeds."""
         self._people = people
         self._codes = codes
         self._devices = devices
         self._now_ms = now_ms
+        self._on_gone = on_gone
 
     async def run(self) -> None:
         """A round every ten minutes until cancelled."""
@@ -58,7 +63,9 @@ class Housekeeping:
         forgotten = 0
         for one in doomed:
             try:
-                await self._people.forget(one, before, now + TOMBSTONE_MS)
+                if await self._people.forget(one, before, now + TOMBSTONE_MS):
+                    await self._on_gone(one.account)
+                    await self._people.forgotten(one.account)
             except StoreDown:
                 raise
             except Exception:

@@ -10,6 +10,7 @@ from messenger.accounts.feature import Accounts
 from messenger.accounts.store.relations import RelationStore
 from messenger.chats import protocol
 from messenger.chats.creating import Creating
+from messenger.chats.departing import Departing
 from messenger.chats.direct import Directs
 from messenger.chats.groups import Groups
 from messenger.chats.invites import Invites
@@ -51,6 +52,8 @@ class Chats(Struct, frozen=True):
     personal: Personal
     listing: Listing
     pinning: Pinning
+    departing: Departing
+    """`depart` takes an account that is gone for good out of its chats."""
 
 
 def wall_ms() -> int:
@@ -100,6 +103,7 @@ def assemble(
         settings.small_chat,
     )
     memberships = Memberships(changes, chats, outbox, creating, people, now_ms, settings.small_chat)
+    groups = Groups(changes, chats, outbox, people, guards, limits, now_ms, settings.small_chat)
     return Chats(
         creating=creating,
         memberships=memberships,
@@ -108,11 +112,12 @@ def assemble(
         directs=Directs(
             creating, mine, views, people, relations, accounts.blocks, limits, mint, now_ms
         ),
-        groups=Groups(changes, chats, outbox, people, guards, limits, now_ms, settings.small_chat),
+        groups=groups,
         invites=Invites(links, chats, memberships, creating, views, people, now_ms),
         personal=Personal(mine, chats, delivery, now_ms),
         listing=Listing(views, chats, mine, account_log, now_ms),
         pinning=Pinning(changes, chats, links, chat_log, outbox, messages_of, mint, now_ms),
+        departing=Departing(chats, mine, memberships, groups),
     )
 
 

@@ -116,14 +116,18 @@ class Groups:
             raise forbidden("oneself")
         check_act(Act.TRANSFER, own, seats.get(account, NO_SEAT), self._now_ms())
         self._check_frozen(row)
-        outcomes = await self._changes.transfer(self._now_ms(), chat, caller.account, account)
+        return await self.hand_over(chat, caller.account, account)
+
+    async def hand_over(self, chat: ChatId, owner: AccountId, heir: AccountId) -> Done:
+        """Whatever the chat's badge: it is drawn for its owner, and for nobody after them."""
+        outcomes = await self._changes.transfer(self._now_ms(), chat, owner, heir)
         if outcomes[0].status is not Status.DONE:
             raise _lacking(OWNER_ALONE)
         old, new = outcomes
         await self._outbox.tell_seats(
-            chat, caller.account, [(old, old.account, "admin"), (new, new.account, "owner")]
+            chat, owner, [(old, old.account, "admin"), (new, new.account, "owner")]
         )
-        await self._outbox.settle(chat, [caller.account, account])
+        await self._outbox.settle(chat, [owner, heir])
         return Done(new.event.ev)
 
     async def delete(self, request: Chat, caller: Caller) -> Done:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from messenger.accounts.blocking import OLD_MS, Blocks
+from messenger.accounts.feature import nothing_left
 from messenger.accounts.housekeeping import UNDO_DAYS, Housekeeping
 from messenger.accounts.store.people import Doomed, PeopleStore
 from messenger.ids import AccountId
@@ -53,17 +54,18 @@ async def test_given_an_account_that_cannot_be_forgotten_when_the_house_is_kept_
     world: World, mina: Person, reza: Person
 ) -> None:
     class Poisoned(PeopleStore):
-        async def forget(self, doomed: Doomed, before_ms: int, tombstone_until: int) -> None:
+        async def forget(self, doomed: Doomed, before_ms: int, tombstone_until: int) -> bool:
             if doomed.account == mina.account:
                 raise RuntimeError("on purpose")
-            await super().forget(doomed, before_ms, tombstone_until)
+            return await super().forget(doomed, before_ms, tombstone_until)
 
     for person in (mina, reza):
         await world.run(
             "update account set status = 1, deleted_at = 1 where account_id = $1", person.account
         )
     house = world.accounts.housekeeping
-    poisoned = Housekeeping(Poisoned(world.db), house._codes, house._devices, world.clock.now_ms)
+    parts = Poisoned(world.db), house._codes, house._devices
+    poisoned = Housekeeping(*parts, world.clock.now_ms, nothing_left)
 
     await poisoned.round()
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from messenger.accounts.blocking import Blocks
 from messenger.accounts.devices import DEVICES_MAX
+from messenger.accounts.feature import nothing_left
 from messenger.accounts.housekeeping import Housekeeping
 from messenger.accounts.protocol import DeviceLabel
 from messenger.accounts.store.devices import CodeStore, DeviceStore
@@ -150,7 +151,7 @@ async def test_given_a_database_that_is_away_when_background_work_is_due_then_it
     people, relations = PeopleStore(away), RelationStore(away)
     parts = world.accounts
     blocks = Blocks(people, relations, parts.profiles, parts.presence._delivery, clock, poll_s=0)
-    house = Housekeeping(people, CodeStore(away), DeviceStore(away), clock)
+    house = Housekeeping(people, CodeStore(away), DeviceStore(away), clock, nothing_left)
 
     for run, event in (
         (blocks.run, "blocks wait for the database"),

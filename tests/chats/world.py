@@ -177,6 +177,7 @@ class World:
             lambda: next(_ids),
             guards=guards,
             show_chat=lambda account, chat: self.chats.views.public(account, chat),
+            on_gone=lambda account: self.chats.departing.depart(account),
             now_ms=self.clock.now_ms,
         )
         self.chats = messenger.chats.feature.assemble(

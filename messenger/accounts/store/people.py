@@ -274,21 +274,25 @@ class PeopleStore:
         half = await rows(self._db, UNFINISHED, limit)
         return [Doomed(*row) for row in found] + [Doomed(row[0], row[1], None) for row in half]
 
-    async def forget(self, doomed: Doomed, before_ms: int, tombstone_until: int) -> None:
-        """Wipe one account; each step may be repeated, the phone is freed before the last.
+    async def forget(self, doomed: Doomed, before_ms: int, tombstone_until: int) -> bool:
+        """Wipe one account but for the last step, `forgotten`; False: its person came back in time.
 
-        From the first step on nobody signs in to it any more.
+        Each step may be repeated. From the first one on nobody signs in to it any more.
         """
         account = doomed.account
         gone = await execute(self._db, FORGET, account, before_ms)
         if not gone and await self.status(account) is not Status.GONE:
-            return  # its person came back in time
+            return False
         if doomed.username:
             await self.release_name(doomed.username, NameKind.ACCOUNT, account, tombstone_until)
         await execute(self._db, FORGET_CONTACTS, account)
         await execute(self._db, FORGET_BLOCKS, account)
         if doomed.phone_hash:
             await self.free_phone(doomed.phone_hash, account)
+        return True
+
+    async def forgotten(self, account: AccountId) -> None:
+        """Nothing is left to be done for it: `doomed` names it no more."""
         await execute(self._db, FORGET_PHONE_HASH, account)
 
 

@@ -47,6 +47,11 @@ PAGE = Statement(
     " order by account_id limit $4",
     key="chat_id",
 )
+HEIR = Statement(
+    "select account_id from membership where chat_id = $1 and account_id <> $2 and role >= $3"
+    " and role < 4 order by role desc, joined_at, account_id limit 1",
+    key="chat_id",
+)
 PINS = Statement("select seq from pin where chat_id = $1 order by seq desc", key="chat_id")
 LOG = Statement(
     "select ev, false, seq, kind, actor_id, at, null, 0, payload, null, null, null from chat_event"
@@ -158,6 +163,12 @@ class ChatRows:
     ) -> list[SeatRow]:
         """Seats of these roles in the order of account ids."""
         return [_seat(row) for row in await rows(self._db, PAGE, chat, after, list(roles), limit)]
+
+    async def heir(self, chat: ChatId, owner: AccountId, role: int) -> AccountId | None:
+        """Who comes after the owner: the admin who is there longest, else the member, if `role`
+        lets members; None where nobody is left."""
+        found = await rows(self._db, HEIR, chat, owner, role)
+        return found[0][0] if found else None
 
     async def pins(self, chat: ChatId) -> list[int]:
         """Pinned seqs, the newest first."""
