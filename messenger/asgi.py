@@ -29,7 +29,6 @@ from messenger.chats.feature import Chats
 from messenger.chats.pinning import MessagesOf
 from messenger.delivery.fanout import Delivery
 from messenger.delivery.ladder import Ladder
-from messenger.delivery.soles import SoleDevices
 from messenger.feature import Background, Caller, Feature, Refused
 from messenger.gateway.admission import Admission
 from messenger.gateway.connecting import Connecting
@@ -61,6 +60,7 @@ from messenger.rpc import Rpcs
 from messenger.settings import Settings
 from messenger.tokens import SubscriptionTokens
 from messenger.trunk import Stores, Trunk, build_trunk, open_stores
+from messenger.watchdog import Watchdog
 from messenger.wire.codes import ErrorCode
 
 LEAVE_S = 10.0  # for the committer's last batches
@@ -78,6 +78,7 @@ class Node(Struct, frozen=True):
     metrics: Metrics
     rpcs: Rpcs
     tasks: Sequence[Background]
+    watchdog: Watchdog
 
 
 @asynccontextmanager
@@ -89,6 +90,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         stores = await open_stores(settings, metrics, name, stack)
         node = _compose(settings, stores, metrics, name)
         stack.enter_context(CollectorPauses(metrics))
+        stack.enter_context(node.watchdog)
         async with asyncio.TaskGroup() as tasks:
             committing = tasks.create_task(node.committer.run(), name="committer")
             others = [tasks.create_task(task.run(), name=task.name) for task in node.tasks]
@@ -145,27 +147,30 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     )
     gateway, topics, namespaces, gateway_tasks = _gateway(trunk, accounts, rpcs, metrics)
     sessions.gateway = gateway
-    health = _health(gateway, stores, trunk.soles)
-    app = Starlette(
-        routes=[
-            *RpcApi(
-                rpcs, trunk.tokens, trunk.limits, _is_revoked(stores.bus), settings.trusted_proxies
-            ).routes,
-            *PublishApi(
-                topics, namespaces, settings.api_key, insecure=settings.api.insecure
-            ).routes,
-            *Operations(health, metrics.registry, settings.ops_port).routes,
-            *Drills(settings, gateway, name, lambda: trunk.committer.waiting, metrics).routes,
-            *(route for feature in features for route in feature.routes),
-        ],
-        middleware=[Middleware(SecurityHeaders)],
-    )
+    health = _health(gateway, trunk)
+    own = [
+        *Operations(health, metrics.registry, settings.ops_port).routes,
+        *Drills(settings, gateway, name, lambda: trunk.committer.waiting, metrics).routes,
+    ]
+    public = [
+        *RpcApi(
+            rpcs, trunk.tokens, trunk.limits, _is_revoked(stores.bus), settings.trusted_proxies
+        ).routes,
+        *PublishApi(topics, namespaces, settings.api_key, insecure=settings.api.insecure).routes,
+        *(route for feature in features for route in feature.routes),
+    ]
+    routes = [*own, *public] if "gateway" in settings.roles else own
+    app = Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)])
+    watchdog = Watchdog()
     tasks = [
         *trunk.background,
         *(task for feature in features for task in feature.tasks),
         *gateway_tasks,
         Background("health", health.run),
+        Background("watchdog", watchdog.run),
     ]
+    if "worker" not in settings.roles:
+        tasks = [task for task in tasks if not task.worker]
     return Node(
         name,
         app,
@@ -176,6 +181,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
         metrics,
         rpcs,
         tasks,
+        watchdog,
     )
 
 
@@ -322,14 +328,16 @@ def _is_revoked(bus: Bus) -> Callable[[AccountId, DeviceId], Awaitable[bool]]:
     return is_revoked
 
 
-def _health(gateway: Gateway, stores: Stores, soles: SoleDevices) -> Health:
-    bus = stores.bus
+def _health(gateway: Gateway, trunk: Trunk) -> Health:
+    stores, soles, bus = trunk.stores, trunk.soles, trunk.stores.bus
 
     async def probe() -> None:
         async with stores.database.statement() as connection:
             await connection.exec_driver_sql("select 1")
 
-    health = Health(gateway, lambda: any(shard.up for shard in bus.shards), probe)
+    health = Health(
+        gateway, lambda: any(shard.up for shard in bus.shards), probe, lambda: trunk.ladder.step
+    )
     told = bus.on_back
 
     def on_back() -> None:

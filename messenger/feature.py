@@ -130,6 +130,8 @@ class Background(Struct, frozen=True):
 
     name: str
     run: Callable[[], Coroutine[Any, Any, None]]
+    worker: bool = False
+    """Its work lies in the stores, for whichever worker claims it; a gateway alone leaves it."""
 
 
 class NameGuard(Protocol):

@@ -50,12 +50,15 @@ def run_node(settings: Settings) -> int:
 
 
 def listening_sockets(settings: Settings) -> list[socket.socket]:
-    """The public one and the operations one. Raises StartRefusedError where a port is taken."""
-    shared = settings.processes > 1
-    return [
-        _listening(settings.host, settings.port, settings.notsent_lowat, shared=shared),
-        _listening(settings.ops_host, settings.ops_port, settings.notsent_lowat, shared=False),
-    ]
+    """The operations one; before it the public one, which a worker alone has not.
+
+    Raises StartRefusedError where a port is taken.
+    """
+    shared, lowat = settings.processes > 1, settings.notsent_lowat
+    public = []
+    if "gateway" in settings.roles:
+        public = [_listening(settings.host, settings.port, lowat, shared=shared)]
+    return [*public, _listening(settings.ops_host, settings.ops_port, lowat, shared=False)]
 
 
 @asynccontextmanager
@@ -94,11 +97,15 @@ async def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> int:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, leave)
-        log.info("node ready", extra={"port": settings.port, "ops_port": settings.ops_port})
+        ports = {"port": settings.port, "ops_port": settings.ops_port}
+        log.info("node ready", extra={**ports, "roles": settings.roles})
         await stopping.wait()
+        log.info("node leaves", extra={"sessions": node.gateway.sessions})
+        began = loop.time()
         node.gateway.go_away(settings.drain_notice)
         await asyncio.sleep(settings.drain_notice)
-    log.info("node left", extra={"unanswered": node.committer.waiting})
+    counts = {"unanswered": node.committer.waiting, "sessions": node.gateway.sessions}
+    log.info("node left", extra={**counts, "seconds": round(loop.time() - began, 1)})
     return 1 if node.committer.waiting else 0
 
 

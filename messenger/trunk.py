@@ -176,9 +176,9 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
             Background("delivery", delivery.run),
             Background("ladder", ladder.run),
             Background("intents", intents.run),
-            Background("repair", Repair(bus, chats, tell, metrics).run),
-            Background("partitions", DedupPartitions(database).run),
-            Background("retention", Retention(database, settings, metrics).run),
+            Background("repair", Repair(bus, chats, tell, metrics).run, worker=True),
+            Background("partitions", DedupPartitions(database).run, worker=True),
+            Background("retention", Retention(database, settings, metrics).run, worker=True),
         ],
     )
 

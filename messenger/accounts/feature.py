@@ -145,8 +145,8 @@ def create(accounts: Accounts) -> Feature:
         tasks=(
             Background("accounts.presence", accounts.presence.run),
             Background("accounts.revocations", accounts.devices.run),
-            Background("accounts.blocks", accounts.blocks.run),
-            Background("accounts.housekeeping", accounts.housekeeping.run),
+            Background("accounts.blocks", accounts.blocks.run, worker=True),
+            Background("accounts.housekeeping", accounts.housekeeping.run, worker=True),
         ),
     )
 

@@ -126,7 +126,7 @@ def create(chats: Chats) -> Feature:
     return Feature(
         "chats",
         rpcs=(*_reading(chats), *_making(chats), *_seating(chats), *_personal(chats)),
-        tasks=(Background("chats.outbox", chats.outbox.run),),
+        tasks=(Background("chats.outbox", chats.outbox.run, worker=True),),
     )
 
 

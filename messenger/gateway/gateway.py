@@ -99,6 +99,8 @@ class Gateway:
         why = None
         if self.draining:
             why = "draining"
+        elif "gateway" not in self.settings.roles:
+            why = "worker"
         elif len(self._sessions) >= self.settings.max_sessions:
             why = "full"
         elif self.entrance.full:
@@ -147,8 +149,12 @@ class Gateway:
         self._tasks.spawn(self._recheck.run(list(self._sessions.values())), "recheck")
 
     def go_away(self, window_s: float) -> None:
-        """Tell every device that this node leaves, and when to come back: spread, not at once."""
+        """Tell every device that this node leaves, and when to come back: spread, not at once.
+
+        `window_s` and as long as it takes to send all away: so long the others have to take them.
+        """
         self.draining = True
+        window_s += self.drain.takes_s(len(self._sessions))
         for session in self._sessions.values():
             if session.caller is not None:
                 resume_ms = random.randint(0, int(window_s * 1_000))  # noqa: S311 - spreads load

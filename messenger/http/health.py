@@ -42,14 +42,20 @@ class Health:
     """`probe` asks the database anything, and raises StoreDown where it does not answer."""
 
     def __init__(
-        self, gateway: Gateway, bus_up: Callable[[], bool], probe: Callable[[], Awaitable[None]]
+        self,
+        gateway: Gateway,
+        bus_up: Callable[[], bool],
+        probe: Callable[[], Awaitable[None]],
+        step: Callable[[], int] = lambda: 0,
     ) -> None:
         self._gateway = gateway
         self._bus_up = bus_up
         self._probe = probe
+        self._step = step
         self._database, self._bus = Dependency(), Dependency()
         self._due = asyncio.get_running_loop().time()
         self._late = 0.0
+        self._missing: dict[str, datetime] = {}
 
     def bus_changed(self) -> None:
         """Links went or came back."""
@@ -65,9 +71,14 @@ class Health:
             "redis bus": self._bus.away_s() > BUS_AWAY_S,
         }
         why = [name for name, holds in reasons.items() if holds]
+        now = datetime.now(UTC)
+        self._missing = {name: self._missing.get(name, now) for name in why}
         return not why, {
             "ready": not why,
             "why": why,
+            "not_ready_since": min(self._missing.values(), default=None),
+            "roles": self._gateway.settings.roles,
+            "ladder_step": self._step(),
             "draining": self._gateway.draining,
             "sessions": self._gateway.sessions,
             "loop_lag_s": round(max(0.0, lag), 3),
@@ -86,6 +97,7 @@ class Health:
             self._due = loop.time() + PROBE_S
             await asyncio.sleep(PROBE_S)
             self._late = loop.time() - self._due
+            self.report()  # so that `since` is right to a few seconds when nobody asks
 
     async def _watch_database(self) -> None:
         while True:

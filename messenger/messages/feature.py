@@ -127,7 +127,7 @@ def create(
             Background("cursors", cursors.run),
             Background("indexer", indexer.run),
             Background("reactions", reacting.run),
-            Background("schedule", schedule.run),
+            Background("schedule", schedule.run, worker=True),
             Background("aside", aside.run),
         ],
     )
