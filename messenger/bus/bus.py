@@ -24,6 +24,7 @@ LISTEN_TIMEOUT_S = 5.0
 MOVED_PAUSE_S = 0.1  # many replies tell of one move
 ELECTION_PAUSE_S = 0.5  # while a shard is down nobody tells that another took its place: we ask
 REFUSED_PAUSE_S = 1.0  # a line in the log each
+CROWDED = 2  # times `bus_queue` unsent: a quarter of what ends a link even while Redis reads
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,12 @@ class Bus:
     def up(self) -> bool:
         """Every shard can be reached."""
         return bool(self._shards) and all(shard.up for shard in self._shards)
+
+    @property
+    def crowded(self) -> bool:
+        """A link holds so much that whoever has another way to tell should take it."""
+        most = CROWDED * self._settings.bus_queue
+        return any(shard.queued_bytes > most for shard in self._shards)
 
     @property
     def shards(self) -> Sequence[Shard]:

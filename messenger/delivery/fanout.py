@@ -26,6 +26,7 @@ BIG = 1  # bit of chat.flags: events go to `chat:<id>`
 DIRTY_EVERY_S = 1.0  # per chat and node; nodes thin it out further for their sessions
 TOLD_AGAIN = 1_000  # small chats a round, ~20,000 appends: a tenth of what one Redis does
 
+CROWD_CHECK = 32  # accounts between two looks at what the link holds
 APPENDS_AT_ONCE = 64  # of one account in one script, so that no call holds Redis for long
 
 WrittenUpdate = Callable[[Written], bytes]
@@ -81,11 +82,11 @@ class Delivery:
                     told.setdefault(written.send.account, []).append(own)
             else:
                 self._to_members(written, update, told)
-        append = self._streams.append_user
-        for account, updates in told.items():
-            for at in range(0, len(updates), APPENDS_AT_ONCE):
-                append(account, *updates[at : at + APPENDS_AT_ONCE])
-        self._wrote([_event_of(written) for written in last.values()])
+        events = [_event_of(written) for written in last.values()]
+        if not self._tell(told):
+            for event in events:
+                self._owe(event)
+        self._wrote(events)
 
     def chat_event(self, event: Event, update: bytes) -> None:
         """An edit, deletion, pin, role...: `update` is its complete JSON."""
@@ -180,10 +181,29 @@ class Delivery:
         update = dirty_update(event)
 
         def deliver(accounts: Sequence[AccountId]) -> None:
+            if self._bus.crowded:
+                self._recent.owe(event)
+                return
             for account in accounts:
                 self.account_fact(account, update)
 
-        self._members.with_members(event.chat, event.member_ver, deliver)
+        if not self._members.with_members(event.chat, event.member_ver, deliver):
+            self._recent.owe(event)
+
+    def _tell(self, told: dict[AccountId, list[bytes]]) -> bool:
+        """False: the link holds too much, and not everybody was told."""
+        append = self._streams.append_user
+        for number, (account, updates) in enumerate(told.items()):
+            if number % CROWD_CHECK == 0 and self._bus.crowded:
+                return False
+            for at in range(0, len(updates), APPENDS_AT_ONCE):
+                append(account, *updates[at : at + APPENDS_AT_ONCE])
+        return True
+
+    def _owe(self, event: Event) -> None:
+        """Say later where the chat stands: its devices ask for what they lack."""
+        self._metrics.shed_fanout.inc()
+        self._recent.owe(event)
 
     def _route(self, event: Event, update: bytes) -> None:
         if event.chat_flags & BIG:
@@ -191,12 +211,15 @@ class Delivery:
             return
 
         def deliver(accounts: Sequence[AccountId]) -> None:
+            if self._bus.crowded:
+                self._owe(event)
+                return
             append = self._streams.append_user
             for account in accounts:
                 append(account, update)
             self._metrics.published_user.inc(len(accounts))
 
-        self._with_members(event.chat, event.member_ver, deliver)
+        self._with_members(event, deliver)
 
     def _to_big(self, event: Event, update: bytes) -> None:
         self._metrics.published_chat.inc()
@@ -212,6 +235,9 @@ class Delivery:
         sender, own = written.send.account, self._own(written, update)
 
         def deliver(accounts: Sequence[AccountId]) -> None:
+            if self._bus.crowded:
+                self._owe(_event_of(written))
+                return
             append = self._streams.append_user
             for account in accounts:
                 copy = own if account == sender else update
@@ -221,7 +247,7 @@ class Delivery:
 
         accounts = self._members.known(written.send.chat, written.member_ver)
         if accounts is None:
-            self._with_members(written.send.chat, written.member_ver, deliver)
+            self._with_members(_event_of(written), deliver)
             return
         for account in accounts:
             copy = own if account == sender else update
@@ -236,9 +262,9 @@ class Delivery:
             return None
         return self._own_copy(update, written)
 
-    def _with_members(self, chat: ChatId, version: int, deliver: Deliver) -> None:
-        if not self._members.with_members(chat, version, deliver):
-            self._metrics.shed_fanout.inc()
+    def _with_members(self, event: Event, deliver: Deliver) -> None:
+        if not self._members.with_members(event.chat, event.member_ver, deliver):
+            self._owe(event)
 
     def _wrote(self, events: Sequence[Event]) -> None:
         sent = self._bus.up

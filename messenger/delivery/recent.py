@@ -5,7 +5,7 @@ position shows it. Whoever published remembers the last few seconds, and says wh
 stand once the link is back.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from messenger.ids import ChatId
@@ -21,7 +21,7 @@ class Recent:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._events: OrderedDict[ChatId, tuple[float, Event]] = OrderedDict()
-        self._due: deque[Event] = deque()
+        self._due: OrderedDict[ChatId, Event] = OrderedDict()
 
     def note(self, event: Event, *, sent: bool) -> None:
         """An event was published; `sent` False: there was no link to send it on."""
@@ -37,12 +37,21 @@ class Recent:
 
     def link_back(self) -> None:
         """All that is remembered may have been lost: it is due to be told again."""
-        self._due.extend(event for _, event in self._events.values())
+        for _, event in self._events.values():
+            self.owe(event)
         self._events.clear()
+
+    def owe(self, event: Event) -> None:
+        """It could not be told: where its chat stands is due to be."""
+        last = self._due.get(event.chat, event)
+        newer = (event.epoch, event.ev) >= (last.epoch, last.ev)
+        self._due[event.chat] = event if newer else last
+        if len(self._due) > MOST:
+            self._due.popitem(last=False)
 
     def take_due(self, most: int) -> list[Event]:
         """Some of what is due, at most so many: a pile at once would fill the new link."""
-        return [self._due.popleft() for _ in range(min(most, len(self._due)))]
+        return [self._due.popitem(last=False)[1] for _ in range(min(most, len(self._due)))]
 
     def _forget_until(self, time: float) -> None:
         while self._events:
