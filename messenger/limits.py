@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import Any
 
 from msgspec import Struct
 
@@ -81,6 +82,16 @@ Owner = Caller | str | None
 """Whose bucket: the caller, or the key itself (a phone's hash, a ticket, an address)."""
 
 
+Check = Callable[..., None]
+"""(owner, request=None, cost=1); raises RATE_LIMITED."""
+
+_LOCAL_KEYS: Mapping[By, Callable[[Any, Any], object]] = {
+    By.ACCOUNT: lambda caller, _request: caller.account,
+    By.ACCOUNT_CHAT: lambda caller, request: (caller.account, getattr(request, "chat", "")),
+    By.DEVICE: lambda caller, _request: caller.device,
+}
+
+
 class Limits:
     """`check_now` for local rules, `check` for those in Redis; `is_local` tells them apart."""
 
@@ -100,31 +111,54 @@ class Limits:
         self._development = development
         self._clock = clock
         self._buckets_max = buckets_max
+        self._checks: dict[str, Check] = {}
         self._buckets: OrderedDict[tuple[str, object], _Bucket] = OrderedDict()
 
     def is_local(self, rule: str) -> bool:
         return KINDS[rule].local
 
-    def check_now(
-        self, rule: str, owner: Owner, request: object = None, *, cost: float = 1
-    ) -> None:
-        """Take from the caller's bucket or raise RATE_LIMITED; never awaits.
+    def local_check(self, rule: str) -> Check:
+        """What takes from the caller's bucket of `rule`, or raises RATE_LIMITED; never awaits.
 
-        The chat of a rule keyed by account and chat is `request.chat`.
+        Bound once per rpc: a message pays two of them. The chat of a rule keyed by account and chat
+        is `request.chat`.
         """
         kind, limit = KINDS[rule], self._rules[rule]
         if not kind.local:
             raise AssertionError(f"{rule} lives in Redis: await check()")
-        key = _key(kind.by, owner, request)
-        if self._exempt(kind.by, key):
-            return
-        now = self._clock()
-        bucket = self._buckets.get((rule, key))
-        if bucket is None:
-            bucket = self._new_bucket((rule, key), limit, now)
-        lacking = bucket.take(now, cost)
-        if lacking > 0:
-            raise self._limited(rule, limit, bucket.level, cost)
+        by, burst, per_s = kind.by, limit.burst, limit.per_s
+        buckets, clock, key_of = self._buckets, self._clock, _LOCAL_KEYS.get(by)
+
+        def check(owner: Owner, request: object = None, cost: float = 1) -> None:
+            if key_of is not None and owner.__class__ is Caller:
+                key: object = key_of(owner, request)
+            else:
+                key = _key(by, owner, request)
+                if self._exempt(by, key):
+                    return
+            now = clock()
+            bucket = buckets.get((rule, key))
+            if bucket is None:
+                bucket = self._new_bucket((rule, key), limit, now)
+            level = bucket.level + (now - bucket.at) * per_s
+            if level > burst:
+                level = burst
+            bucket.at = now
+            if level < cost:
+                bucket.level = level
+                raise self._limited(rule, limit, level, cost)
+            bucket.level = level - cost
+
+        return check
+
+    def check_now(
+        self, rule: str, owner: Owner, request: object = None, *, cost: float = 1
+    ) -> None:
+        """The same for callers that are rare."""
+        check = self._checks.get(rule)
+        if check is None:
+            check = self._checks[rule] = self.local_check(rule)
+        check(owner, request, cost)
 
     async def check(
         self, rule: str, owner: Owner, request: object = None, *, cost: float = 1
@@ -205,16 +239,6 @@ class _Bucket:
         self.per_s = limit.per_s
         self.at = now
 
-    def take(self, now: float, cost: float) -> float:
-        """0 when taken, else how much is lacking; nothing is taken then."""
-        level = min(self.burst, self.level + (now - self.at) * self.per_s)
-        self.at = now
-        if level < cost:
-            self.level = level
-            return cost - level
-        self.level = level - cost
-        return 0.0
-
     def is_full(self, now: float) -> bool:
         return self.level + (now - self.at) * self.per_s >= self.burst
 
@@ -225,7 +249,7 @@ def _key(by: By, owner: Owner, request: object) -> object:
             case By.ACCOUNT:
                 return owner.account
             case By.ACCOUNT_CHAT:
-                return f"{owner.account}:{getattr(request, 'chat', '')}"
+                return owner.account, getattr(request, "chat", "")
             case By.DEVICE:
                 return owner.device
             case By.ADDRESS:

@@ -30,7 +30,7 @@ from messenger.feature import (
     Sheds,
     sheds_nothing,
 )
-from messenger.limits import Limits
+from messenger.limits import Check, Limits
 from messenger.metrics import Metrics
 from messenger.tracing import Asked, Sparing, current
 from messenger.wire.codes import ErrorCode
@@ -61,7 +61,7 @@ class _Entry(Struct, frozen=True):
     decode: Callable[[bytes], Struct]
     waits: bool
     """A coroutine is needed: the handler is one, or one of its limits lives in Redis."""
-    local: tuple[str, ...]
+    local: tuple[Check, ...]
     remote: tuple[str, ...]
     observe: Callable[[float], None]
     shed: Shed | None
@@ -104,7 +104,9 @@ class Rpcs:
             rpc=rpc,
             decode=decoder.decode,
             waits=bool(remote) or inspect.iscoroutinefunction(rpc.handler),
-            local=tuple(rule for rule in rpc.limits if self._limits.is_local(rule)),
+            local=tuple(
+                self._limits.local_check(rule) for rule in rpc.limits if self._limits.is_local(rule)
+            ),
             remote=remote,
             observe=self._metrics.rpc_seconds.labels(rpc.method).observe,
             shed=rpc.shed,
@@ -132,8 +134,8 @@ class Rpcs:
                 retry_ms = random.randint(*SHED_MS)  # noqa: S311 - spreads load
                 raise Refused(ErrorCode.OVERLOADED, {"retry_after_ms": retry_ms})
             request = _decode(entry, data)
-            for rule in entry.local:
-                self._limits.check_now(rule, caller, request)
+            for check in entry.local:
+                check(caller, request)
             if entry.waits:
                 return self._wait(entry, request, caller, reply, mark)
             answer = entry.rpc.handler(request, caller)

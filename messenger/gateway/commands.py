@@ -54,14 +54,14 @@ class Commands:
     def handle(self, session: Session, command: Command) -> None:
         """Do what the command says, or start it; raises `Closed` for a violation."""
         request = command.request
-        if request is None or (not command.id and not isinstance(request, SendRequest)):
+        kind = type(request)
+        if request is None or (not command.id and kind is not SendRequest):
             session.on_pong()
             return
-        is_connect = isinstance(request, ConnectRequest)
-        if session.connected == is_connect:  # anything before connect, or a second one
+        if session.connected is (kind is ConnectRequest):  # one connect, before anything else
             raise Closed(CloseCode.BAD_REQUEST)
         try:
-            waits = self._methods[type(request)](session, command.id, request)
+            waits = self._methods[kind](session, command.id, request)
         except Refused as refused:
             session.error(command.id, refused.code, refused.message)
             return

@@ -19,7 +19,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from messenger.gateway.inbound import BINARY, TEXT, cut
+from messenger.gateway.inbound import BINARY, TEXT, cut, whole_text
 from messenger.gateway.request_door import RequestDoor
 from messenger.gateway.turn import IDLE, Turn
 from messenger.wire.codes import CloseCode
@@ -146,8 +146,6 @@ class GatewayProtocol(asyncio.Protocol):
         self._flooded = False
         self._timer: asyncio.TimerHandle | None = None
 
-    # what the loop and uvicorn call
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
         http = transport.get_protocol()
         if isinstance(http, HttpToolsProtocol):
@@ -167,7 +165,12 @@ class GatewayProtocol(asyncio.Protocol):
         ws = self.ws
         if ws is None or self._flooded:
             return
-        if self._usual and self.handler is not None:
+        handler = self.handler
+        if self._usual and handler is not None:
+            text = None if self._rest or self.closing else whole_text(data, self.door.frame_bytes)
+            if text is not None:
+                handler.on_text(text)
+                return
             data = self._cut(data, ws)
         if data:
             self._parse(data, ws)

@@ -69,6 +69,8 @@ class Gateway:
         self.commands = Commands(rpcs, self._tasks.spawn, methods(connecting, subscribing, topics))
         self.commands_per_window = int(settings.command_rate * RATE_WINDOW_S)
         self.frame_bytes = settings.frame_bytes
+        self.frame_commands = settings.frame_commands
+        self.most_in_flight = settings.in_flight
         self.write_high = settings.write_high
         self.write_low = settings.write_low
         self.lag_bytes = settings.lag_bytes

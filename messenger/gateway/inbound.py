@@ -29,6 +29,21 @@ class Cut(Struct, frozen=True, gc=False):
     """False: what follows is for the library."""
 
 
+def whole_text(data: bytes, most: int) -> bytes | None:
+    """The payload where `data` is exactly one masked text frame, as nearly always; else None."""
+    end = len(data)
+    if end < 6 or end > most or data[0] != TEXT:
+        return None
+    length, start = data[1] - MASKED, 2
+    if length == 126:
+        length, start = data[2] << 8 | data[3], 4
+    elif length > 126:
+        return None
+    if start + 4 + length != end:
+        return None
+    return apply_mask(data[start + 4 :], data[start : start + 4])
+
+
 def cut(data: bytes, most: int) -> Cut:
     """All whole frames at the start of `data`, none longer than `most`."""
     frames: list[tuple[int, bytes]] = []

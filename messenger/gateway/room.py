@@ -170,6 +170,10 @@ class Room:
 
     def deliver(self, heard: Heard) -> int:
         """Give `heard` to every subscription; returns how many frames were written."""
+        if len(self.live) == 1 and not self.catching and not self.ephemeral:
+            for subscription in self.live:  # an account's only session: most there is
+                subscription.outlet.write(self.frame(subscription.kind, heard))
+            return 1
         frames: list[bytes | None] = [None, None, None, None]
         bulk = len(self.live) > BULK_FROM
         ephemeral = self.ephemeral

@@ -137,20 +137,8 @@ class Session:
 
     def process(self) -> None:
         """Handle what waits, as far as order and bounds allow."""
-        gateway = self.gateway
-        most = gateway.settings.in_flight
-        while (
-            self.pending
-            and self.answers
-            and not self.busy
-            and self.in_flight < most
-            and not self.connection.lagging
-        ):
-            command = self.pending.popleft()
-            try:
-                gateway.commands.handle(self, command)
-            except Closed as closed:
-                self.close(closed.code)
+        while self.pending and self._free:
+            self._handle(self.pending.popleft())
         if self.pending:
             self._pause()
         elif not self.reading and not self.connection.lagging:
@@ -298,7 +286,7 @@ class Session:
         if not self.answers:
             return
         try:
-            commands = self.codec.decode_frame(data, self.gateway.settings.frame_commands)
+            commands = self.codec.decode_frame(data, self.gateway.frame_commands)
         except BadFrame as bad:
             self.close(bad.code)
             return
@@ -306,8 +294,27 @@ class Session:
         if self.count > self.gateway.commands_per_window and self._too_many():
             self.close(CloseCode.TOO_MANY_REQUESTS)
             return
+        if len(commands) == 1 and not self.pending and self._free:  # the usual case
+            self._handle(commands[0])
+            return
         self.pending.extend(commands)
         self.process()
+
+    @property
+    def _free(self) -> bool:
+        """Nothing holds up the next command."""
+        return (
+            not self.busy
+            and self.in_flight < self.gateway.most_in_flight
+            and not self.connection.lagging
+            and self.answers
+        )
+
+    def _handle(self, command: Command) -> None:
+        try:
+            self.gateway.commands.handle(self, command)
+        except Closed as closed:
+            self.close(closed.code)
 
     def _too_many(self) -> bool:
         now = time.monotonic()

@@ -24,7 +24,8 @@ def checked_text(text: str, ents: Sequence[Entity], bounds: TextBounds) -> str:
     """The text as it is stored (NFC); Refused where it or its entities cannot be."""
     if "\0" in text:  # PostgreSQL cannot store it
         raise Refused(ErrorCode.INVALID, {"field": "text", "why": "NUL"})
-    text = unicodedata.normalize("NFC", text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -58,4 +59,6 @@ def check_entities(text: str, ents: Sequence[Entity]) -> None:
 
 def _blank(text: str) -> bool:
     """Nothing to see: only separators, controls and format characters."""
+    if text[:1].isalnum():  # nearly all: no look at each character
+        return False
     return all(unicodedata.category(character)[0] in "ZC" for character in text)

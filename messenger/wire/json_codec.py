@@ -157,6 +157,8 @@ def _lines(data: bytes, most: int) -> list[bytes]:
         data.decode()
     except UnicodeDecodeError as bad:
         raise BadFrame("text is not UTF-8", CloseCode.INVALID_TEXT) from bad
+    if b"\n" not in data:
+        return [data]
     lines = data.split(b"\n")
     if len(lines) > 1 and not lines[-1]:
         lines.pop()  # one newline at the end is usual

@@ -6,7 +6,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from messenger.gateway.inbound import CONTROL, TEXT, cut
+from messenger.gateway.inbound import CONTROL, TEXT, cut, whole_text
 
 MOST = 65_536
 payloads = st.one_of(
@@ -79,3 +79,16 @@ def test_given_an_unusual_frame_when_cut_then_it_and_the_rest_are_for_the_librar
     assert not found.usual
     assert found.used == len(usual)
     assert found.frames == [(0x82, before)]
+
+
+@given(data=st.binary(max_size=200) | payloads.map(lambda data: client_frame(Opcode.TEXT, data)))
+def test_given_any_bytes_when_one_whole_text_is_found_then_the_cut_agrees(data: bytes) -> None:
+    text = whole_text(data, MOST)
+
+    found = cut(data, MOST)
+    if text is not None:
+        assert found.frames == [(TEXT, text)]
+        assert found.used == len(data)
+    else:
+        usual = found.usual and found.used == len(data) <= MOST
+        assert not (usual and [first for first, _ in found.frames] == [TEXT]) or len(data) > MOST
