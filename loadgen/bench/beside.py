@@ -7,7 +7,6 @@ process: commands come in and answers leave as lines.
 
 import asyncio
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import IO
@@ -16,7 +15,8 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from loadgen.bench.driver import Driver, LoadError
+from loadgen.bench.child import LINE_BYTES, Child, child
+from loadgen.bench.driver import Driver
 from loadgen.bench.pairs import Clock, Outcome, Pairs, judge, open_directs
 from loadgen.bench.row import Row
 from loadgen.bench.samples import percentile_ms
@@ -24,7 +24,6 @@ from loadgen.bench.stage import Stage, seed_accounts, stored
 
 START_S = 60.0
 END_S = 30.0
-LINE_BYTES = 1 << 24
 
 
 class Plan(Struct):
@@ -51,35 +50,20 @@ class Heard(Struct):
 class Beside:
     """The process, seen from the benchmark."""
 
-    def __init__(self, process: Process, chats: list[str]) -> None:
+    def __init__(self, process: Child, chats: list[str]) -> None:
         self._process = process
         self._chats = chats
 
     async def window(self) -> None:
         """Forget the samples so far."""
-        await self._tell(b"window\n")
+        await self._process.tell("window")
 
     async def end(self, stage: Stage, row: Row) -> Heard:
         """Stop sending, wait until all has arrived, and compare with the database."""
-        await self._tell(b"end\n")
-        heard = msgspec.json.decode(await self._line(END_S), type=Heard)
+        await self._process.tell("end")
+        heard = await self._process.hear(Heard, END_S)
         judge(heard.outcome, self._chats, await stored(stage, self._chats), row)
         return heard
-
-    async def _tell(self, command: bytes) -> None:
-        if self._process.stdin is None:
-            raise AssertionError("opened with a pipe")
-        self._process.stdin.write(command)
-        await self._process.stdin.drain()
-
-    async def _line(self, longest_s: float) -> bytes:
-        if self._process.stdout is None:
-            raise AssertionError("opened with a pipe")
-        async with asyncio.timeout(longest_s):
-            line = await self._process.stdout.readline()
-        if not line:
-            raise LoadError("the process beside ended")
-        return line
 
 
 @asynccontextmanager
@@ -88,21 +72,12 @@ async def beside(stage: Stage, pairs: int, rate_per_s: float) -> AsyncIterator[B
     accounts = await seed_accounts(stage, 2 * pairs)
     chats = await open_directs(stage, accounts)
     tokens = [stage.token(n) for n in accounts]
-    plan = Plan(stage.platform.host, stage.platform.port, chats, tokens, rate_per_s)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loadgen.bench.beside", stdin=PIPE, stdout=PIPE, limit=LINE_BYTES
-    )
-    stage.processes.drivers.append(process.pid)
-    try:
-        one = Beside(process, chats)
-        await one._tell(msgspec.json.encode(plan) + b"\n")
-        await one._line(START_S)
-        yield one
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        stage.processes.drivers.remove(process.pid)
+    async with child("loadgen.bench.beside", stage.processes.drivers) as process:
+        await process.tell(
+            Plan(stage.platform.host, stage.platform.port, chats, tokens, rate_per_s)
+        )
+        await process.hear(str, START_S)
+        yield Beside(process, chats)
 
 
 async def serve(commands: asyncio.StreamReader, answers: IO[bytes]) -> None:
@@ -112,12 +87,12 @@ async def serve(commands: asyncio.StreamReader, answers: IO[bytes]) -> None:
     tags = range(len(plan.chats))
     pairs.senders = await driver.connect_all(plan.tokens[::2], pairs.answered, tags=tags)
     await driver.connect_all(plan.tokens[1::2], pairs.delivered, tags=tags)
-    answers.write(b"ready\n")
+    answers.write(b'"ready"\n')
     answers.flush()
     clock, going = Clock(pairs, plan.rate_per_s), True
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(clock.run(lambda: going), name="clock")
-        while (await commands.readline()).strip() == b"window":
+        while (await commands.readline()).strip() == b'"window"':
             pairs.forget_waits()
             clock.late = clock.late[:0]
         going = False

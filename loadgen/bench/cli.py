@@ -17,13 +17,18 @@ import uvloop
 from rich.console import Console
 
 from loadgen.bench import (
+    bus_hop,
+    churn,
     direct_durable,
+    drain,
     echo_rpc,
     fanout,
+    group_commit,
     idle_memory,
     login,
     reconnect_storm,
     resume,
+    slow_reader,
 )
 from loadgen.bench.budgets import BUDGETS, HEADLINES
 from loadgen.bench.driver import LoadError
@@ -43,6 +48,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "idle_memory": idle_memory.run,
     "login": login.run,
     "resume": resume.run,
+    "group_commit": group_commit.run,
+    "bus_hop": bus_hop.run,
+    "slow_reader": slow_reader.run,
+    "churn": churn.run,
+    "drain": drain.run,
     "reconnect_storm": reconnect_storm.run,
 }
 LONGEST_S = 400.0

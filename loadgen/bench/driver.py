@@ -50,7 +50,8 @@ class Session(WSListener):
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def send(self, message: bytes) -> None:
-        if self.transport is not None:
+        """Nothing happens once it is closed: what was not sent gets no ack."""
+        if self.transport is not None and self.closed is None:
             self.transport.send(WSMsgType.TEXT, message)
 
     def on_ws_connected(self, transport: WSTransport) -> None:

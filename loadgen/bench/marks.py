@@ -7,6 +7,7 @@ import msgspec
 MARK = b"#p="
 DIGITS = 12
 BODY_BYTES = 100
+PADDING = "x" * (BODY_BYTES - len(MARK) - DIGITS - 1)
 
 
 class SendFrame:
@@ -14,12 +15,11 @@ class SendFrame:
 
     __slots__ = ("_head", "_tail")
 
-    def __init__(self, chat: str) -> None:
+    def __init__(self, chat: str, padding: str = PADDING) -> None:
         self._head = b',"rpc":{"method":"messages.send","data":{"chat":%b,"random_id":"' % (
             msgspec.json.encode(chat)
         )
-        padding = b"x" * (BODY_BYTES - len(MARK) - DIGITS - 1)
-        self._tail = b" %b" % padding + b'"}}}'
+        self._tail = b" %b" % padding.encode() + b'"}}}'
 
     def of(self, id: int, random_id: int, number: int) -> bytes:
         return b'{"id":%d%b%d","text":"#p=%012d%b' % (
@@ -29,8 +29,7 @@ class SendFrame:
 
 def text_of(number: int) -> str:
     """The text that frame stores."""
-    padding = "x" * (BODY_BYTES - len(MARK) - DIGITS - 1)
-    return f"#p={number:012d} {padding}"
+    return f"#p={number:012d} {PADDING}"
 
 
 def mark_of(data: bytes) -> int:

@@ -85,6 +85,10 @@ class Pairs:
             self.acks += 1
             self.ack_waits.append(time.monotonic() - meant_at)
 
+    def acked_numbers(self, pair: int) -> list[int]:
+        open_ones = self._ack_meant_at[pair]
+        return [number for number in range(self.sent[pair]) if number not in open_ones]
+
     def forget_waits(self) -> None:
         """A measured window begins."""
         self.waits, self.ack_waits = array("d"), array("d")

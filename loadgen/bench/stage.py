@@ -51,6 +51,23 @@ class Scale(Struct, frozen=True):
     chats: int = 40
     changed: int = 5
     storm: int = 15_000
+    batches: tuple[int, ...] = (1, 10, 50, 100, 200, 500)
+    written_chats: tuple[int, ...] = (1_000, 100_000)
+    committers: tuple[int, ...] = (1, 4)
+    commit_s: float = 2.0
+    """Of one point of `group_commit`."""
+    hop_s: float = 6.0
+    """Of one of the rounds of `bus_hop`."""
+    hop_rounds: int = 3
+    slow: int = 100
+    """Readers who stop, of `readers`."""
+    slow_s: float = 30.0
+    plain_s: float = 10.0
+    """Of `slow_reader` while all read."""
+    posts_per_s: float = 2.0
+    """Of `slow_reader`, to all readers."""
+    churned: int = 12_000
+    drained: int = 5_000
     idle: tuple[int, ...] = (5_000, 15_000)
     settle_s: float = 15.0
 
@@ -74,6 +91,10 @@ class Stage(Struct):
         """A product token of the seeded account `number`; `device` tells its devices apart."""
         user, did = str(account_id(number)), FIRST_DEVICE + 8 * number + device
         return self.tokens.sign(user, 86_400.0, device=did)
+
+
+STRANGERS = 1_000_000
+"""The first number of accounts that the database does not know: enough for who only connects."""
 
 
 def account_id(number: int) -> int:

@@ -16,8 +16,8 @@ TINY = Scale(
     open_s=0.5,
     echoes=5,
     pairs=4,
-    readers=210,  # more than 200: the big chat's path
-    many_readers=210,
+    readers=205,  # more than 200: the big chat's path
+    many_readers=205,
     logins=40,
     idle=(60,),
     settle_s=0.2,
@@ -27,6 +27,18 @@ TINY = Scale(
     chats=4,
     changed=2,
     storm=60,
+    batches=(1, 100),
+    written_chats=(50,),
+    committers=(1, 2),
+    commit_s=0.1,
+    hop_s=0.3,
+    hop_rounds=1,
+    slow=5,
+    slow_s=20.0,
+    plain_s=0.5,
+    posts_per_s=4.0,
+    churned=40,
+    drained=40,
 )
 
 FIGURES = {
@@ -37,6 +49,11 @@ FIGURES = {
     "idle_memory": {"kib_per_session"},
     "login": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
     "resume": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+    "group_commit": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+    "bus_hop": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+    "slow_reader": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
+    "churn": {"rate_per_s", "cpu_us", "cpu_us_by"},
+    "drain": {"p50_ms", "p99_ms"},
     "reconnect_storm": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
 }
 """What each measures; the other figures of its row stay null."""
