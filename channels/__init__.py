@@ -1,1 +1,1 @@
-"""Broadcast channels. Not built yet: its rpcs answer FEATURE_OFF."""
+"""Broadcast channels: one voice, many readers. What only channels have; the rest is the core's."""

@@ -17,11 +17,13 @@ from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+import channels.feature
 import messenger.accounts.feature
 import messenger.chats.feature
 import messenger.gateway.system
 import messenger.messages.feature
 import messenger.sync.feature
+from channels.feature import Channels
 from messenger.accounts.feature import Accounts
 from messenger.bus.bus import Bus
 from messenger.bus.keys import revoked_key
@@ -132,7 +134,8 @@ def _pinned(history: HistoryReader) -> MessagesOf:
             if refused.code is not ErrorCode.NO_MESSAGE:
                 raise
             return []
-        return [msgspec.Raw(msgspec.json.encode(one)) for one in found.messages if not one.deleted]
+        newest_first = reversed(found.messages)
+        return [msgspec.Raw(msgspec.json.encode(one)) for one in newest_first if not one.deleted]
 
     return messages_of
 
@@ -140,8 +143,8 @@ def _pinned(history: HistoryReader) -> MessagesOf:
 def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) -> Node:
     sessions: SessionTable = SessionTable()
     trunk = build_trunk(settings, stores, metrics, name)
-    accounts, chats = _people_and_chats(trunk)
-    features = _features(trunk, accounts, chats, sessions, metrics)
+    accounts, chats, posts = _people_and_chats(trunk)
+    features = _features(trunk, accounts, chats, posts, sessions, metrics)
     rpcs = Rpcs(
         features, trunk.limits, metrics, enabled=settings.rpc.enabled, sheds=trunk.ladder.sheds
     )
@@ -185,7 +188,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     )
 
 
-def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
+def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats, Channels | None]:
     """Each shows the other's objects, so one of the two ties is closed late."""
     database, mint = trunk.stores.database, trunk.stores.lease.minter.mint
 
@@ -208,6 +211,12 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         on_gone=leave_chats,
         sheds=trunk.ladder.sheds,
     )
+    posts = None
+    if "channels" in trunk.settings.features:
+        posts = channels.feature.assemble(
+            database, trunk.stores.bus, trunk.limits, accounts.people, trunk.chats
+        )
+        trunk.delivery.audience = posts.facts.audience
     chats = messenger.chats.feature.assemble(
         trunk.settings,
         database,
@@ -217,8 +226,9 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats]:
         mint,
         messages_of=_pinned(HistoryReader(MessageStore(database), _counted_later)),
         on_record=trunk.events.on_record,
+        channels=posts.rules if posts is not None else None,
     )
-    return accounts, chats
+    return accounts, chats, posts
 
 
 class SessionTable:
@@ -233,7 +243,12 @@ class SessionTable:
 
 
 def _features(
-    trunk: Trunk, accounts: Accounts, chats: Chats, sessions: SessionTable, metrics: Metrics
+    trunk: Trunk,
+    accounts: Accounts,
+    chats: Chats,
+    posts: Channels | None,
+    sessions: SessionTable,
+    metrics: Metrics,
 ) -> list[Feature]:
     database = trunk.stores.database
 
@@ -253,6 +268,7 @@ def _features(
             trunk.cursors,
             trunk.indexer,
             TextBounds(trunk.settings.message_chars, trunk.settings.message_bytes),
+            posts=posts.posts if posts is not None else None,
             sheds=trunk.ladder.sheds,
         ),
         messenger.sync.feature.create(
@@ -265,6 +281,8 @@ def _features(
             metrics.difference,
         ),
     ]
+    if posts is not None:
+        features.append(channels.feature.create(posts, chats.groups))
     names = ["system", *(feature.name for feature in features)]
     return [messenger.gateway.system.create(trunk.settings, names), *features]
 

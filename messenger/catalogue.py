@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Struct
 from msgspec import inspect as shapes
 
+import channels.feature
+import channels.protocol
 import messenger.accounts.feature
 import messenger.accounts.protocol
 import messenger.chats.feature
@@ -109,6 +111,7 @@ def features() -> list[Feature]:
         settings, nothing, nothing, nothing, nothing, nothing, nothing, sender=nothing
     )
     chats = messenger.chats.feature.assemble(settings, nothing, nothing, nothing, accounts, nothing)
+    posts = channels.feature.assemble(nothing, nothing, nothing, nothing, nothing)
     return [
         messenger.gateway.system.create(settings, []),
         messenger.accounts.feature.create(accounts),
@@ -117,6 +120,7 @@ def features() -> list[Feature]:
             nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing
         ),
         messenger.sync.feature.create(nothing, nothing, nothing, nothing, nothing, 100),
+        channels.feature.create(posts, chats.groups),
     ]
 
 
@@ -229,7 +233,12 @@ def _bounds(low: int | None, high: int | None) -> str:
 
 def _objects(text: str) -> Iterator[str]:
     """The structs that the requests and results above name."""
-    modules = [*UPDATE_MODULES, messenger.chats.protocol, messenger.sync.protocol]
+    modules = [
+        *UPDATE_MODULES,
+        messenger.chats.protocol,
+        messenger.sync.protocol,
+        channels.protocol,
+    ]
     kinds = {
         kind.__name__: kind
         for module in modules

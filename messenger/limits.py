@@ -37,6 +37,7 @@ class By(Enum):
     DEVICE = "device"
     ADDRESS = "IPv4 address, IPv6 /64"
     NETWORK = "IPv4 /24, IPv6 /48"
+    NETWORK_CHAT = "IPv4 /24, IPv6 /48, and chat"
     KEY = "what the caller says: hash of a phone, ticket"
 
 
@@ -70,6 +71,9 @@ KINDS: Mapping[str, Kind] = {
     "chat.create": Kind(By.ACCOUNT),
     "chat.join": Kind(By.ACCOUNT),
     "chat.link": Kind(By.ACCOUNT),
+    "join.channel": Kind(By.KEY, local=True),
+    "join.verified": Kind(By.KEY, local=True),
+    "join.net": Kind(By.NETWORK_CHAT, local=True),
     "account.read": Kind(By.ACCOUNT, local=True),
     "account.change": Kind(By.ACCOUNT, local=True),
     "resolve": Kind(By.ACCOUNT, local=True),
@@ -197,7 +201,7 @@ class Limits:
 
     def _exempt(self, by: By, key: object) -> bool:
         # Everybody on a developer's machine has one address.
-        local = self._development and by in (By.ADDRESS, By.NETWORK)
+        local = self._development and by in (By.ADDRESS, By.NETWORK, By.NETWORK_CHAT)
         return local and str(key).startswith("127.")
 
     def _new_bucket(self, key: tuple[str, object], limit: LimitRule, now: float) -> "_Bucket":
@@ -256,6 +260,9 @@ def _key(by: By, owner: Owner, request: object) -> object:
                 return _prefix(owner.address, 32, 64)
             case By.NETWORK:
                 return _prefix(owner.address, 24, 48)
+            case By.NETWORK_CHAT:
+                chat = getattr(request, "chat", "")
+                return f"{_prefix(owner.address, 24, 48)} {chat}"
             case By.KEY:
                 raise AssertionError("this rule needs its key said")
     if owner is None:

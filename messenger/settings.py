@@ -98,9 +98,9 @@ class Settings(StoreSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
         why("gateway: sessions, rpcs, HTTP; worker: background tasks", min_length=1),
     ] = ("gateway", "worker")
     features: Annotated[
-        tuple[Literal["accounts", "chats", "messages", "sync"], ...],
+        tuple[Literal["accounts", "chats", "messages", "sync", "channels"], ...],
         why("rpcs of a feature left out answer 1007 FEATURE_OFF"),
-    ] = ("accounts", "chats", "messages", "sync")
+    ] = ("accounts", "chats", "messages", "sync", "channels")
     allowed_origins: Annotated[
         tuple[str, ...],
         why("browsers send Origin, apps do not; empty = same origin only, * = any"),

@@ -93,6 +93,7 @@ username = Table(
     Column("target_id", BigInteger, nullable=False),
     Column("frozen", Boolean, nullable=False, server_default=false()),
     big("tombstone_until"),
+    Index("username_chats", "name_fold", postgresql_where=text("kind = 2")),
 )
 
 otp = Table(
@@ -122,4 +123,5 @@ report = Table(
     Column("decision", SmallInteger),
     Column("case_id", BigInteger),
     big("at"),
+    Index("report_state", "state", "report_id"),
 )

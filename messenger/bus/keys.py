@@ -11,6 +11,7 @@
 | `sess:{A}`, `revoked:{A}` | HASH | device -> session epoch and node; device -> until | 1 day |
 | `watch:{A}`, `seen:{A}` | SET, STRING | who watches presence; last activity | 60 s, 35 days |
 | `rl:{K}:<rule>` | HASH | token bucket: level, at | time to full |
+| `reach:{C}:<seq>` | HYPERLOGLOG | who saw a post without being a subscriber | 30 days |
 | `node:{nN}`, `wip:{nN}` | STRING, HASH | lease (and topic of orders); intents | 6 s |
 """
 
@@ -44,6 +45,10 @@ def presence_key(topic: str) -> str:
 
 def idempotency_key(topic: str, key: str) -> str:
     return f"idem:{{{_tag(_topic_tag(topic))}}}:{key}"
+
+
+def reach_key(chat: int, seq: int) -> str:
+    return f"reach:{{{chat}}}:{seq}"
 
 
 def session_key(account: int) -> str:

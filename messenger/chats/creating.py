@@ -15,6 +15,7 @@ from messenger.chats.objects import Views
 from messenger.chats.outbox import Outbox
 from messenger.chats.protocol import Create, Created, Skipped
 from messenger.chats.rights import DENIED_IN_NEW_GROUPS, Kind, Role, Seat
+from messenger.chats.rules import ChannelRules
 from messenger.chats.store.changes import Changes, NewChat
 from messenger.chats.store.mine import Mine
 from messenger.feature import Caller, NameGuard, Refused
@@ -56,6 +57,7 @@ class Creating:
         mint: Callable[[], int],
         now_ms: Callable[[], int],
         small_chat: int,
+        channels: ChannelRules | None = None,
     ) -> None:
         self._changes = changes
         self._mine = mine
@@ -67,6 +69,7 @@ class Creating:
         self._mint = mint
         self._now_ms = now_ms
         self._small_chat = small_chat
+        self._channels = channels
 
     async def create_chat(self, draft: ChatDraft) -> bool:
         """Make the chat and tell its members; False where it was made before.
@@ -77,20 +80,22 @@ class Creating:
         return await self._make(draft, await self._check_names(draft))
 
     async def create(self, request: Create, caller: Caller) -> Created:
-        """A group. The same random_id gives the same chat, whatever else the repeat says."""
-        if request.kind == "channel":
+        """The same random_id gives the same chat, whatever else the repeat says."""
+        kind = Kind.CHANNEL if request.kind == "channel" else Kind.GROUP
+        channels = self._channels if kind is Kind.CHANNEL else None
+        if kind is Kind.CHANNEL and channels is None:
             raise Refused(ErrorCode.FEATURE_OFF, {"feature": "channels"})
         random_id = account_of(request.random_id, "random_id")
         wanted = [one for one in accounts_of(request.members, "members") if one != caller.account]
         draft = ChatDraft(
             chat=ChatId(0),
-            kind=Kind.GROUP,
+            kind=kind,
             owner=caller.account,
             seats={},
             title=clean_name("title", request.title),
             about=clean_text("about", request.about or "", lines=True),
             username=request.username or None,
-            denied=DENIED_IN_NEW_GROUPS,
+            denied=DENIED_IN_NEW_GROUPS if kind is Kind.GROUP else 0,
         )
         key = caller.account, caller.device, random_id
         chat = await self._mine.of_key(*key)
@@ -102,10 +107,15 @@ class Creating:
         # a key whose chat is not there proves nothing: an earlier try may have been refused
         await self.check_room(caller.account)
         username = await self._check_names(draft)
+        if channels is not None:
+            await channels.check_create(caller.account, public=username is not None)
         if chat is None:
             chat = await self._mine.reserve_key(self._now_ms(), *key, ChatId(self._mint()))
         seats = {caller.account: Seat(Role.OWNER)} | dict.fromkeys(allowed, Seat(Role.MEMBER))
         await self._make(msgspec.structs.replace(draft, chat=chat, seats=seats), username)
+        if channels is not None:
+            channels.joined(chat, "added", len(allowed))
+            channels.changed(chat)
         return Created(await self._views.one(caller.account, chat), skipped)
 
     async def addable(

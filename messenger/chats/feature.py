@@ -20,6 +20,7 @@ from messenger.chats.objects import Views
 from messenger.chats.outbox import Outbox
 from messenger.chats.personal import Personal
 from messenger.chats.pinning import MessagesOf, Pinning
+from messenger.chats.rules import ChannelRules
 from messenger.chats.store.changes import Changes
 from messenger.chats.store.chats import ChatRows
 from messenger.chats.store.links import Links
@@ -78,12 +79,13 @@ def assemble(
     guards: Sequence[NameGuard] = (),
     messages_of: MessagesOf = no_messages,
     on_record: OnRecord = off_record,
+    channels: ChannelRules | None = None,
     now_ms: Callable[[], int] = wall_ms,
 ) -> Chats:
     """Put the parts together.
 
     `guards` is read at each call, so that the composition root may fill it later. `messages_of`
-    gives `chats.pins` its message objects.
+    gives `chats.pins` its message objects. Without `channels` none can be made.
     """
     changes, chats, mine, links = Changes(db, on_record), ChatRows(db), Mine(db), Links(db)
     chat_log, account_log, relations = ChatStore(db), AccountLog(db, now_ms), RelationStore(db)
@@ -101,9 +103,14 @@ def assemble(
         mint,
         now_ms,
         settings.small_chat,
+        channels,
     )
-    memberships = Memberships(changes, chats, outbox, creating, people, now_ms, settings.small_chat)
-    groups = Groups(changes, chats, outbox, people, guards, limits, now_ms, settings.small_chat)
+    memberships = Memberships(
+        changes, chats, outbox, creating, people, now_ms, settings.small_chat, channels
+    )
+    groups = Groups(
+        changes, chats, outbox, people, guards, limits, now_ms, settings.small_chat, channels
+    )
     return Chats(
         creating=creating,
         memberships=memberships,
@@ -113,7 +120,7 @@ def assemble(
             creating, mine, views, people, relations, accounts.blocks, limits, mint, now_ms
         ),
         groups=groups,
-        invites=Invites(links, chats, memberships, creating, views, people, now_ms),
+        invites=Invites(links, chats, memberships, creating, views, people, now_ms, channels),
         personal=Personal(mine, chats, delivery, now_ms),
         listing=Listing(views, chats, mine, account_log, now_ms),
         pinning=Pinning(changes, chats, links, chat_log, outbox, messages_of, mint, now_ms),

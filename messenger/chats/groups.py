@@ -12,7 +12,7 @@ from messenger.accounts.usernames import TOMBSTONE_MS, check_username
 from messenger.accounts.wire_ids import account_of
 from messenger.badges import Subject, status
 from messenger.chats.outbox import Outbox
-from messenger.chats.protocol import Chat, ChatAccount, Done, Update
+from messenger.chats.protocol import Chat, ChatAccount, Done, SignMode, Update
 from messenger.chats.rights import (
     MEMBER_RIGHTS,
     NO_SEAT,
@@ -26,6 +26,7 @@ from messenger.chats.rights import (
     may,
     names,
 )
+from messenger.chats.rules import ChannelRules
 from messenger.chats.store.changes import Changes, Status
 from messenger.chats.store.chats import ChatRow, ChatRows
 from messenger.chats.updates import ChatDeleted, ChatUpdated
@@ -66,6 +67,7 @@ class Groups:
         limits: Limits,
         now_ms: Callable[[], int],
         small_chat: int,
+        channels: ChannelRules | None = None,
     ) -> None:
         self._changes = changes
         self._chats = chats
@@ -75,12 +77,17 @@ class Groups:
         self._limits = limits
         self._now_ms = now_ms
         self._small_chat = small_chat
+        self._channels = channels
 
     async def update(self, request: Update, caller: Caller) -> Done:
         """All of the request or nothing of it, in one event."""
-        chat = chat_of(request.chat)
+        return await self.apply(chat_of(request.chat), edit_of(request), caller)
+
+    async def apply(self, chat: ChatId, edit: Edit, caller: Caller) -> Done:
+        """The same for an edit that another feature put together."""
         row, own, _ = await self._chats.entered(chat, caller.account)
-        edit = edit_of(request)
+        if row.kind is not Kind.CHANNEL and "signed" in edit.wire:
+            raise Refused(ErrorCode.INVALID, {"field": "signed", "why": "channels only"})
         now = self._now_ms()
         _check_allowed(row, own, edit.needs, now)
         await self._check_names(caller.account, row, edit)
@@ -88,6 +95,8 @@ class Groups:
         claimed = None if username == row.username else username
         if claimed is not None:
             await self._limits.check("username", caller)
+            if row.kind is Kind.CHANNEL and row.username is None and self._channels is not None:
+                await self._channels.check_public(caller.account)
             await self._claim(claimed, chat)
         try:
             outcome, before = await self._changes.update(
@@ -104,22 +113,33 @@ class Groups:
                 await self._release(before, chat, now + TOMBSTONE_MS)
             update = ChatUpdated(chat=str(chat), ev=outcome.event.ev, set=edit.wire)
             self._outbox.tell(outcome.event, update)
+            self._changed(row)
         elif edit.wire:
             self._outbox.remind(outcome.event)
         return Done(outcome.event.ev)
 
     async def transfer(self, request: ChatAccount, caller: Caller) -> Done:
-        """The owner becomes an admin with all rights."""
+        """The owner becomes an admin with all rights. Channels: by `channels.transfer`."""
         chat, account = chat_of(request.chat), account_of(request.account)
-        row, own, seats = await self._chats.entered(chat, caller.account, account)
-        if account == caller.account:
+        row = await self.check_transfer(chat, caller.account, account)
+        if row.kind is Kind.CHANNEL:
+            raise forbidden("confirmation")
+        return await self.hand_over(chat, caller.account, account)
+
+    async def check_transfer(self, chat: ChatId, owner: AccountId, account: AccountId) -> ChatRow:
+        """May `owner` give the chat to `account`; no effect."""
+        row, own, seats = await self._chats.entered(chat, owner, account)
+        if account == owner:
             raise forbidden("oneself")
         check_act(Act.TRANSFER, own, seats.get(account, NO_SEAT), self._now_ms())
         self._check_frozen(row)
-        return await self.hand_over(chat, caller.account, account)
+        return row
 
     async def hand_over(self, chat: ChatId, owner: AccountId, heir: AccountId) -> Done:
-        """Whatever the chat's badge: it is drawn for its owner, and for nobody after them."""
+        """Whatever the chat's badge: it is drawn for its owner, and for nobody after them.
+
+        For others after `check_transfer`; what changed since is found under the chat's lock.
+        """
         outcomes = await self._changes.transfer(self._now_ms(), chat, owner, heir)
         if outcomes[0].status is not Status.DONE:
             raise _lacking(OWNER_ALONE)
@@ -141,9 +161,14 @@ class Groups:
             raise _lacking(OWNER_ALONE)
         await self._release(username, chat, self._now_ms() + TOMBSTONE_MS)
         self._outbox.tell(outcome.event, ChatDeleted(chat=str(chat), ev=outcome.event.ev))
+        self._changed(row)
         if row.member_count <= self._small_chat:
             await self._outbox.deleted(chat)
         return Done(outcome.event.ev)
+
+    def _changed(self, row: ChatRow) -> None:
+        if row.kind is Kind.CHANNEL and self._channels is not None:
+            self._channels.changed(row.chat)
 
     async def _check_names(self, account: AccountId, row: ChatRow, edit: Edit) -> None:
         title = edit.columns.get("title")
@@ -179,9 +204,8 @@ class Groups:
 def edit_of(request: Update) -> Edit:
     """The request as columns, as members will see it, and the rights it takes."""
     edit = Edit()
-    for name in ("signed", "discussion"):
-        if getattr(request, name) is not UNSET:
-            raise Refused(ErrorCode.INVALID, {"field": name, "why": "channels only"})
+    if request.discussion is not UNSET:
+        raise Refused(ErrorCode.INVALID, {"field": "discussion", "why": "not built"})
     if request.title is not UNSET:
         title = clean_name("title", request.title)
         edit.put(Right.CHANGE_INFO, "title", title, title=title, title_fold=fold(title))
@@ -201,13 +225,15 @@ def edit_of(request: Update) -> Edit:
 
 
 def _put_rules(request: Update, edit: Edit) -> None:
+    if request.signed is not UNSET:
+        put_signed(edit, "name" if request.signed else None)
     if request.slow_s is not UNSET:
         edit.put(Right.RESTRICT_MEMBERS, "slow_s", request.slow_s, slow_s=request.slow_s)
     if request.rights is not UNSET:
         denied = bits(request.rights) & MEMBER_RIGHTS
         edit.put(Right.RESTRICT_MEMBERS, "rights", names(denied), rights=denied)
     if request.join is not UNSET:
-        settings = {"join": request.join}
+        settings = edit.columns.get("settings", {}) | {"join": request.join}
         edit.put(Right.RESTRICT_MEMBERS, "join", request.join, settings=settings)
     if request.history_for_new is not UNSET:
         side = "flags_off" if request.history_for_new else "flags_on"
@@ -215,6 +241,14 @@ def _put_rules(request: Update, edit: Edit) -> None:
         edit.put(
             Right.RESTRICT_MEMBERS, "history_for_new", request.history_for_new, **{side: flags}
         )
+
+
+def put_signed(edit: Edit, mode: SignMode | None) -> None:
+    """Posts of a channel say who wrote them."""
+    side = "flags_on" if mode else "flags_off"
+    flags = edit.columns.get(side, 0) | int(ChatFlag.SIGNED)
+    settings = edit.columns.get("settings", {}) | {"signed": mode}
+    edit.put(Right.CHANGE_INFO, "signed", mode, settings=settings, **{side: flags})
 
 
 def _check_allowed(row: ChatRow, own: Seat, needs: int, now_ms: int) -> None:

@@ -14,7 +14,7 @@ from messenger.accounts.store.people import NameKind, PeopleStore
 from messenger.accounts.usernames import folded
 from messenger.accounts.wire_ids import account_of, page_start
 from messenger.chats.creating import Creating
-from messenger.chats.membership import MEMBERS_MAX, Memberships
+from messenger.chats.membership import Memberships, members_max
 from messenger.chats.objects import Views, join_mode
 from messenger.chats.protocol import (
     AnswerRequest,
@@ -42,6 +42,7 @@ from messenger.chats.rights import (
     may,
     standing,
 )
+from messenger.chats.rules import ChannelRules
 from messenger.chats.store.changes import Outcome, Status
 from messenger.chats.store.chats import ChatRow, ChatRows
 from messenger.chats.store.links import Links
@@ -69,6 +70,7 @@ class Invites:
         views: Views,
         people: PeopleStore,
         now_ms: Callable[[], int],
+        channels: ChannelRules | None = None,
     ) -> None:
         self._links = links
         self._chats = chats
@@ -77,17 +79,18 @@ class Invites:
         self._views = views
         self._people = people
         self._now_ms = now_ms
+        self._channels = channels
 
     async def join(self, request: Join, caller: Caller) -> Joined:
         """Come in, or ask to. Joining again answers the chat."""
         if (request.link is None) == (request.username is None):
             raise Refused(ErrorCode.INVALID, {"field": "link", "why": "link or username"})
         if request.link is not None:
-            return await self._join_by_link(request.link, caller.account)
-        return await self._join_by_name(request.username or "", caller.account)
+            return await self._join_by_link(request.link, caller)
+        return await self._join_by_name(request.username or "", caller)
 
     async def link_create(self, request: LinkCreate, caller: Caller) -> LinkCreated:
-        chat = await self._as_inviting_admin(request.chat, caller)
+        chat, _, _ = await self._as_inviting_admin(request.chat, caller)
         now = self._now_ms()
         if request.expires_at is not None and request.expires_at <= now:
             raise Refused(ErrorCode.INVALID, {"field": "expires_at", "why": "not in the future"})
@@ -108,7 +111,7 @@ class Invites:
 
     async def links(self, request: Chat, caller: Caller) -> LinkList:
         """Those not revoked, used up and expired ones too, the oldest first."""
-        chat = await self._as_inviting_admin(request.chat, caller)
+        chat, _, _ = await self._as_inviting_admin(request.chat, caller)
         return LinkList(
             [
                 LinkInfo(
@@ -132,19 +135,19 @@ class Invites:
             link_hash = hash_of(found[2])
         if found is None or link_hash is None:
             raise Refused(ErrorCode.LINK_DEAD)
-        chat = await self._as_inviting_admin(found[1], caller)
+        chat, _, _ = await self._as_inviting_admin(found[1], caller)
         await self._links.revoke(chat, link_hash, self._now_ms())
         return Nothing()
 
     async def requests(self, request: Requests, caller: Caller) -> RequestPage:
-        chat = await self._as_inviting_admin(request.chat, caller)
+        chat, _, _ = await self._as_inviting_admin(request.chat, caller)
         found = await self._links.requests(chat, page_start(request.after), REQUESTS_PAGE)
         following = str(found[-1][0]) if len(found) == REQUESTS_PAGE else None
         return RequestPage([Request(str(account), at) for account, at in found], following)
 
     async def answer_request(self, request: AnswerRequest, caller: Caller) -> Done:
         """Let in or turn away who asked; answering again changes nothing."""
-        chat = await self._as_inviting_admin(request.chat, caller)
+        chat, kind, right = await self._as_inviting_admin(request.chat, caller)
         account = account_of(request.account)
         if not request.accept:
             if not await self._links.drop_request(chat, account):
@@ -153,19 +156,27 @@ class Invites:
             return Done(row.last_ev)
         await self._creating.check_room(account)
         outcomes = await self._memberships.admit(
-            chat, caller.account, [account], needs=Right.INVITE, requested=True
+            chat,
+            caller.account,
+            [account],
+            needs=right,
+            requested=True,
+            limit=members_max(kind),
         )
         match outcomes[0].status:
             case Status.DONE | Status.SAME:
+                if kind is Kind.CHANNEL and self._channels is not None:
+                    self._channels.joined(chat, "request", outcomes[0].status is Status.DONE)
                 return Done(outcomes[0].event.ev)
             case Status.FULL:
-                raise Refused(ErrorCode.CHAT_FULL, {"limit": MEMBERS_MAX})
+                raise Refused(ErrorCode.CHAT_FULL, {"limit": members_max(kind)})
             case Status.FORBIDDEN:
-                raise forbidden(Right.INVITE)
+                raise forbidden(right)
             case _:
                 raise Refused(ErrorCode.NOT_FOUND, {"what": "request"})
 
-    async def _join_by_link(self, link: str, account: AccountId) -> Joined:
+    async def _join_by_link(self, link: str, caller: Caller) -> Joined:
+        account = caller.account
         found = _LINK.fullmatch(link)
         number = parse_id(found[1]) if found is not None else None
         if found is None or number is None:
@@ -181,9 +192,10 @@ class Invites:
         if held.is_dead(self._now_ms()):
             raise Refused(ErrorCode.LINK_DEAD)
         approval = held.approval or join_mode(row) == "request"
-        return await self._enter(row, seat, account, link_hash, approval=approval)
+        return await self._enter(row, seat, caller, link_hash, approval=approval)
 
-    async def _join_by_name(self, username: str, account: AccountId) -> Joined:
+    async def _join_by_name(self, username: str, caller: Caller) -> Joined:
+        account = caller.account
         name = folded(username.removeprefix("@"))
         named = await self._people.owner_of_name(name)
         if named is None or named.kind is not NameKind.CHAT:
@@ -198,38 +210,48 @@ class Invites:
         mode = join_mode(row)
         if mode == "link":
             raise forbidden("join")
-        return await self._enter(row, seat, account, None, approval=mode == "request")
+        return await self._enter(row, seat, caller, None, approval=mode == "request")
 
     async def _enter(
         self,
         row: ChatRow,
         seat: Seat,
-        account: AccountId,
+        caller: Caller,
         link_hash: bytes | None,
         *,
         approval: bool,
     ) -> Joined:
+        account = caller.account
         if standing(seat, self._now_ms()) is Standing.BANNED:
             raise Refused(ErrorCode.BANNED, {"until": seat.until})
+        channels = self._channels if row.kind is Kind.CHANNEL else None
+        if channels is not None:  # before anything is asked of the database
+            channels.check_join(row, caller)
         await self._creating.check_room(account)
         if approval:
             await self._links.request(row.chat, account, self._now_ms(), link_hash)
             return Joined("requested")
-        outcomes = await self._memberships.admit(row.chat, account, [account], link=link_hash)
-        _check_admitted(outcomes[0])
+        most = members_max(row.kind)
+        outcomes = await self._memberships.admit(
+            row.chat, account, [account], link=link_hash, limit=most
+        )
+        _check_admitted(outcomes[0], most)
+        if channels is not None and outcomes[0].status is Status.DONE:
+            channels.joined(row.chat, "name" if link_hash is None else "link")
         return Joined("member", await self._views.one(account, row.chat))
 
     async def _seat(self, chat: ChatId, account: AccountId) -> Seat:
         return (await self._chats.seats(chat, [account])).get(account, NO_SEAT)
 
-    async def _as_inviting_admin(self, chat_id: str, caller: Caller) -> ChatId:
-        """The chat, where the caller is an admin who may invite."""
+    async def _as_inviting_admin(self, chat_id: str, caller: Caller) -> tuple[ChatId, Kind, Right]:
+        """The chat and its kind, where the caller is an admin with the right that it takes."""
         chat = chat_of(chat_id)
         row, own, _ = await self._chats.entered(chat, caller.account)
-        invites = may(row.kind, row.rights, own, self._now_ms(), Right.INVITE)
+        right = Right.MANAGE_LINKS if row.kind is Kind.CHANNEL else Right.INVITE
+        invites = may(row.kind, row.rights, own, self._now_ms(), right)
         if row.kind is Kind.DIRECT or own.role < Role.ADMIN or not invites:
-            raise forbidden(Right.INVITE)
-        return chat
+            raise forbidden(right)
+        return chat, row.kind, right
 
 
 def hash_of(secret: str) -> bytes:
@@ -237,13 +259,13 @@ def hash_of(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _check_admitted(outcome: Outcome) -> None:
+def _check_admitted(outcome: Outcome, most: int) -> None:
     match outcome.status:
         case Status.DONE | Status.SAME:
             return
         case Status.BANNED:
             raise Refused(ErrorCode.BANNED, {"until": outcome.until})
         case Status.FULL:
-            raise Refused(ErrorCode.CHAT_FULL, {"limit": MEMBERS_MAX})
+            raise Refused(ErrorCode.CHAT_FULL, {"limit": most})
         case _:
             raise Refused(ErrorCode.LINK_DEAD)

@@ -41,6 +41,7 @@ from messenger.chats.rights import (
     may,
     standing,
 )
+from messenger.chats.rules import ChannelRules
 from messenger.chats.store.changes import Changes, Outcome, SeatChange, Status
 from messenger.chats.store.chats import ChatRow, ChatRows
 from messenger.chats.updates import ChatBig
@@ -50,7 +51,8 @@ from messenger.ids import AccountId, ChatId
 from messenger.log.events import EventKind, Right
 from messenger.wire.codes import ErrorCode
 
-MEMBERS_MAX = 200_000  # of a group; channels set their own
+MEMBERS_MAX = 200_000  # of a group
+SUBSCRIBERS_MAX = 100_000_000  # of a channel: more than there are people to come
 TRIES = 5  # each time somebody else changed the same two seats in between
 
 
@@ -79,6 +81,7 @@ class Memberships:
         people: PeopleStore,
         now_ms: Callable[[], int],
         small_chat: int,
+        channels: ChannelRules | None = None,
     ) -> None:
         self._changes = changes
         self._chats = chats
@@ -87,6 +90,7 @@ class Memberships:
         self._people = people
         self._now_ms = now_ms
         self._small_chat = small_chat
+        self._channels = channels
 
     async def add_members(self, request: AddMembers, caller: Caller) -> Added:
         """Those who allow it; the others are named with the reason. All are in when it answers."""
@@ -99,7 +103,9 @@ class Memberships:
         allowed, skipped = await self._creating.addable(accounts, caller.account)
         ev, added = row.last_ev, list[str]()
         if allowed:
-            outcomes = await self.admit(chat, caller.account, allowed, needs=Right.INVITE)
+            outcomes = await self.admit(
+                chat, caller.account, allowed, needs=Right.INVITE, limit=members_max(row.kind)
+            )
             if outcomes[0].status is Status.FORBIDDEN:
                 raise forbidden(Right.INVITE)
             added = [str(one.account) for one in outcomes if one.status is Status.DONE]
@@ -109,8 +115,10 @@ class Memberships:
                 if one.status in _WHY
             ]
             ev = max(outcome.event.ev for outcome in outcomes)
+            if row.kind is Kind.CHANNEL and self._channels is not None:
+                self._channels.joined(chat, "added", len(added))
         if not added and any(one.why == "full" for one in skipped):
-            raise Refused(ErrorCode.CHAT_FULL, {"limit": MEMBERS_MAX})
+            raise Refused(ErrorCode.CHAT_FULL, {"limit": members_max(row.kind)})
         return Added(added, skipped, ev)
 
     async def admit(
@@ -122,6 +130,7 @@ class Memberships:
         needs: int = 0,
         link: bytes | None = None,
         requested: bool = False,
+        limit: int = MEMBERS_MAX,
     ) -> list[Outcome]:
         """Give seats, tell of them, and bring the account side up. As `Changes.admit`."""
         outcomes = await self._changes.admit(
@@ -132,7 +141,7 @@ class Memberships:
             needs=needs,
             link=link,
             requested=requested,
-            limit=MEMBERS_MAX,
+            limit=limit,
             small=self._small_chat,
         )
         new = [one for one in outcomes if one.status is Status.DONE]
@@ -248,6 +257,8 @@ class Memberships:
                 continue
             if outcome.status is Status.DONE:
                 await self._outbox.tell_seats(chat, caller.account, [(outcome, account, plan.name)])
+                if row.kind is Kind.CHANNEL and self._channels is not None and plan.new.role <= 0:
+                    self._channels.left(chat)
                 moved = plan.new.role != seen.role and max(plan.new.role, seen.role) > 0
                 if moved and not oneself:
                     await self._outbox.settle(chat, [account], plan.why)
@@ -260,6 +271,10 @@ class Memberships:
         if until and until <= self._now_ms():
             raise Refused(ErrorCode.INVALID, {"field": "until", "why": "not in the future"})
         return until
+
+
+def members_max(kind: Kind) -> int:
+    return SUBSCRIBERS_MAX if kind is Kind.CHANNEL else MEMBERS_MAX
 
 
 _WHY: dict[Status, Literal["member", "banned", "full"]] = {

@@ -197,6 +197,8 @@ class Outbox:
         rows = await self._chat_log.events_since(chat, ev - 1, 1) if ev else []
         if chat not in heads or not rows or rows[0].ev != ev or rows[0].is_message:
             return
+        if heads[chat].kind is Kind.CHANNEL:
+            return  # seats make no events there
         event = msgspec.structs.replace(heads[chat].newest(), ev=ev, at=rows[0].at)
         update = update_of_row(chat, rows[0])
         if update is not None:

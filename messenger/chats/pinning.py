@@ -16,7 +16,7 @@ from messenger.chats.updates import MessagePinned
 from messenger.chats.wire_ids import chat_of
 from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, ChatId
-from messenger.log.events import MessageFlag, Right
+from messenger.log.events import MessageFlag, Right, voice
 from messenger.log.store import ChatStore
 from messenger.wire.codes import ErrorCode
 
@@ -68,7 +68,7 @@ class Pinning:
                     ev=outcome.event.ev,
                     seq=request.seq,
                     on=request.on,
-                    by=str(caller.account),
+                    by=str(voice(chat, outcome.event.chat_kind, caller.account)),
                     silent=True if request.silent else msgspec.UNSET,
                 )
                 self._outbox.tell(outcome.event, update)

@@ -21,10 +21,13 @@ RightName = Literal[
     "change_info",
     "restrict_members",
     "add_admins",
+    "statistics",
+    "manage_links",
 ]
 RoleName = Literal["owner", "admin", "member", "restricted", "banned", "left"]
 KindName = Literal["direct", "group", "channel"]
 JoinMode = Literal["open", "link", "request"]
+SignMode = Literal["name", "profile"]
 
 ADD_MAX = 100
 CREATE_MAX = 200
@@ -40,7 +43,7 @@ Page = Annotated[str, Meta(pattern=r"^[0-9]{1,19}$")]
 Moment = Annotated[int, Meta(ge=0, le=2**53)]
 Seq = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Limit = Annotated[int, Meta(ge=1, le=LIST_MAX)]
-Rights = Annotated[list[RightName], Meta(max_length=9)]
+Rights = Annotated[list[RightName], Meta(max_length=11)]
 
 
 # Requests
@@ -249,6 +252,11 @@ class ChatObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
     photo: str | None = None
     join: JoinMode | None = None
     history_for_new: bool = True
+    signed: SignMode | None = None
+    """Channels: posts say who wrote them, by name or with the profile."""
+    reactions: list[str] | None = None
+    """Channels: the only ones allowed; None = any."""
+    category: str | None = None
     peer: str | None = None
     """The other account of a direct chat; one's own of saved messages."""
     peer_read: int | None = None

@@ -13,6 +13,7 @@ import msgspec
 
 from messenger.bus.bus import Bus
 from messenger.bus.streams import Streams
+from messenger.delivery.audience import Audience
 from messenger.delivery.members import Deliver, MemberLists
 from messenger.delivery.recent import Recent
 from messenger.delivery.soles import SoleDevices
@@ -63,6 +64,8 @@ class Delivery:
         self._written_update, self._own_copy = updates
         self._metrics = metrics
         self._dirty: dict[ChatId, Event] = {}
+        self._told_at_once: set[ChatId] = set()  # since the last round
+        self.audience: Callable[[ChatId], Audience] = lambda _chat: Audience.USUAL
         self._recent = Recent(time.monotonic)
 
     def messages_written(self, batch: Sequence[Written]) -> None:
@@ -102,7 +105,7 @@ class Delivery:
         self._wrote([event])
         update = dirty_update(event)
         if event.chat_flags & BIG:
-            self._bus.publish(f"dirty:{event.chat}", update)
+            self._tell_head(event)
             return
 
         def deliver(accounts: Sequence[AccountId]) -> None:
@@ -169,9 +172,14 @@ class Delivery:
             for event in self._recent.take_due(TOLD_AGAIN):
                 self._tell_again(event)
             dirty, self._dirty = self._dirty, {}
-            for chat, event in dirty.items():
-                self._metrics.published_dirty.inc()
-                self._bus.publish(f"dirty:{chat}", dirty_update(event))
+            self._told_at_once.clear()
+            for event in dirty.values():
+                self._tell_head(event)
+
+    def _tell_head(self, event: Event) -> None:
+        self._metrics.published_dirty.inc()
+        mark = self.audience(event.chat).value
+        self._bus.publish(f"dirty:{event.chat}", mark + dirty_update(event))
 
     def _tell_again(self, event: Event) -> None:
         """Where the chat stands; whoever lacks something asks for it."""
@@ -224,9 +232,7 @@ class Delivery:
     def _to_big(self, event: Event, update: bytes) -> None:
         self._metrics.published_chat.inc()
         self._bus.publish(f"chat:{event.chat}", b"%d %b" % (event.ev, update))
-        last = self._dirty.get(event.chat)
-        if last is None or (event.epoch, event.ev) > (last.epoch, last.ev):
-            self._dirty[event.chat] = event
+        self._head_moved(event)
 
     def _to_members(
         self, written: Written, update: bytes, told: dict[AccountId, list[bytes]]
@@ -265,6 +271,16 @@ class Delivery:
     def _with_members(self, event: Event, deliver: Deliver) -> None:
         if not self._members.with_members(event.chat, event.member_ver, deliver):
             self._owe(event)
+
+    def _head_moved(self, event: Event) -> None:
+        """Once a round; the first of a verified channel at once, the urgent lane."""
+        if event.chat not in self._told_at_once and self.audience(event.chat) is Audience.URGENT:
+            self._told_at_once.add(event.chat)
+            self._tell_head(event)
+            return
+        last = self._dirty.get(event.chat)
+        if last is None or (event.epoch, event.ev) > (last.epoch, last.ev):
+            self._dirty[event.chat] = event
 
     def _wrote(self, events: Sequence[Event]) -> None:
         sent = self._bus.up

@@ -78,6 +78,16 @@ class Right(IntEnum):
     CHANGE_INFO = 64
     RESTRICT_MEMBERS = 128
     ADD_ADMINS = 256
+    STATISTICS = 1024
+    MANAGE_LINKS = 2048  # in channels; 512 marks what is the owner's alone
+
+
+CHANNEL = 3  # chat.kind
+
+
+def voice(chat: ChatId, chat_kind: int, actor: int) -> int:
+    """Who is shown to have done it: in a channel the channel itself, so that no admin is named."""
+    return chat if chat_kind == CHANNEL else actor
 
 
 class Event(Struct, frozen=True, gc=False):

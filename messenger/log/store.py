@@ -18,7 +18,10 @@ DIFFERENCE = Statement(
     one="select ev, is_message, seq, kind, actor_id, at, body, flags, payload, reply_seq, media_id,"
     " edited_at from chat_difference_one($1, $2, $3) order by ev limit $3",
 )
-_HEADS = "select chat_id, epoch, last_ev, last_seq, last_at, flags, purged_ev, member_ver from chat"
+_HEADS = (
+    "select chat_id, epoch, last_ev, last_seq, last_at, flags, purged_ev, member_ver, kind"
+    " from chat"
+)
 HEADS = Statement(
     _HEADS + " where chat_id = any($1::bigint[])",
     key="chat_id",
@@ -79,6 +82,7 @@ class Head(Struct, frozen=True, gc=False):
     purged_ev: int = 0
     """Differences from before this one are too long: their events are gone."""
     member_ver: int = 0
+    kind: int = 0
 
 
 class LogRow(Struct, frozen=True):

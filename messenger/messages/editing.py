@@ -5,12 +5,14 @@ misses it finds the event by its number.
 """
 
 import msgspec
+from msgspec import UNSET
 
 from messenger.delivery.fanout import Delivery, dirty_update
 from messenger.feature import Caller, Refused
-from messenger.log.events import ChatFlag, EventLog
+from messenger.ids import ChatId
+from messenger.log.events import ChatFlag, EventLog, voice
 from messenger.messages.indexing import Indexer
-from messenger.messages.objects import chat_of, counts_of, extra_text, message_of
+from messenger.messages.objects import channel_of, chat_of, counts_of, extra_text, message_of
 from messenger.messages.protocol import (
     Deleted,
     DeleteMessages,
@@ -49,7 +51,7 @@ class Editing:
         """Own texts for 48 hours; forwards stay what they were."""
         chat = chat_of(request.chat)
         text = checked_text(request.text, request.ents, self._bounds)
-        extra = extra_text(Extra(ents=request.ents or None))
+        extra = extra_text(await self._kept(chat, request))
         edited = await self._store.edit(chat, request.seq, caller.account, text, extra, WINDOW_MS)
         event = edited.event
         if edited.changed:
@@ -58,6 +60,14 @@ class Editing:
         else:
             self._delivery.remind(event)
         return Edited(ev=event.ev, at=event.at)
+
+    async def _kept(self, chat: ChatId, request: EditMessage) -> Extra:
+        """The new entities beside what an edit does not change: who signed, the album."""
+        found = await self._store.these(chat, [request.seq])
+        kept = found[0].row.extra if found else None
+        extra = msgspec.convert(kept, Extra) if kept else Extra()
+        preview = extra.preview if request.preview is UNSET else request.preview
+        return msgspec.structs.replace(extra, ents=request.ents or None, preview=preview)
 
     async def delete(self, request: DeleteMessages, caller: Caller) -> Deleted:
         """All or nothing; repeating gives the same end state and makes no event."""
@@ -70,7 +80,10 @@ class Editing:
         )
         if done.changed:
             update = MessageDeleted(
-                str(chat), done.event.ev, seqs=list(done.seqs), by=str(caller.account)
+                str(chat),
+                done.event.ev,
+                seqs=list(done.seqs),
+                by=str(voice(chat, done.event.chat_kind, caller.account)),
             )
             self._delivery.chat_event(done.event, msgspec.json.encode(update))
             self._indexer.deleted(chat, done.seqs)
@@ -95,5 +108,6 @@ def _edit_update(edited: EditedRow) -> bytes:
     event = edited.event
     if event.chat_flags & ChatFlag.NO_HISTORY:
         return dirty_update(event)
-    message = message_of(edited.row, counts_of(edited.stat))
+    channel = channel_of(event.chat, event.chat_kind)
+    message = message_of(edited.row, counts_of(edited.stat), channel=channel)
     return msgspec.json.encode(MessageEdited(str(event.chat), event.ev, message))

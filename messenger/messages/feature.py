@@ -22,11 +22,13 @@ from messenger.messages.editing import Editing
 from messenger.messages.forwarding import Forwarding
 from messenger.messages.history import HistoryReader
 from messenger.messages.indexing import Indexer
+from messenger.messages.posts import Posts
 from messenger.messages.reacting import Reacting
 from messenger.messages.reading import Cursors
 from messenger.messages.scheduled import Schedule
 from messenger.messages.searching import Searching
 from messenger.messages.sending import Sending
+from messenger.messages.signing import Signing
 from messenger.messages.store import MessageStore
 from messenger.messages.texts import TextBounds
 from messenger.messages.typing import TypingRelay
@@ -51,15 +53,17 @@ def create(
     bounds: TextBounds = TextBounds(),  # noqa: B008 - frozen
     gate: WriteGate | None = None,
     sheds: Sheds = sheds_nothing,
+    posts: Posts | None = None,
 ) -> Feature:
     """`cursors.own_sends` and `indexer.written` are to be called with every committed batch."""
     store, aside = MessageStore(db, on_record=events.on_record), Aside()
     schedule = Schedule(db, chats, committer, aside)
-    sending = Sending(committer, schedule, bounds, gate)
+    signing = Signing(posts) if posts is not None else None
+    sending = Sending(committer, schedule, bounds, gate, signing)
     editing = Editing(store, events, delivery, indexer, bounds)
-    forwarding = Forwarding(store, chats, committer, limits, gate)
-    reacting = Reacting(store, delivery)
-    history = HistoryReader(store, reacting.late)
+    forwarding = Forwarding(store, chats, committer, limits, gate, posts)
+    reacting = Reacting(store, delivery, posts=posts)
+    history = HistoryReader(store, reacting.late, posts)
     searching = Searching(db, store, indexer)
     typing = TypingRelay(store, delivery, aside, sheds=sheds)
     account, chat = "msg.account", "msg.chat"
@@ -129,5 +133,6 @@ def create(
             Background("reactions", reacting.run),
             Background("schedule", schedule.run, worker=True),
             Background("aside", aside.run),
+            *([Background("signing", signing.run)] if signing is not None else []),
         ],
     )

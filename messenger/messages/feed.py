@@ -5,7 +5,7 @@ present content; the later edit or deletion that explains it follows under its o
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from messenger.db.engine import Database
 from messenger.db.statements import Statement
 from messenger.delivery.fanout import Dirty
 from messenger.ids import AccountId, ChatId
-from messenger.log.events import ChatFlag, EventKind
+from messenger.log.events import CHANNEL, ChatFlag, EventKind
 from messenger.log.store import ChatStore, Head, MessageRow
 from messenger.messages.objects import counts_of, message_of
 from messenger.messages.protocol import (
@@ -74,27 +74,35 @@ class ChatFeed:
         head = await self._chats.head(chat)
         if head is None:
             return []
+        channels = {chat} if head.kind == CHANNEL else set()
         if not head.flags & ChatFlag.NO_HISTORY:
-            return (await self.since_many(wanted, {})).get(chat, [])
+            return (await self.since_many(wanted, {}, channels)).get(chat, [])
         if account is None:
             rows = (await self._rows(wanted)).get(chat, [])
             return [(row[1], msgspec.json.encode(_for_all(row, head))) for row in rows]
         membership = await self._chats.membership(chat, account)
         floor = membership.joined_seq if membership is not None else head.seq
-        return (await self.since_many(wanted, {chat: floor})).get(chat, [])
+        return (await self.since_many(wanted, {chat: floor}, channels)).get(chat, [])
 
     async def since_many(
-        self, wanted: Sequence[tuple[ChatId, int, int]], floors: Mapping[ChatId, int]
+        self,
+        wanted: Sequence[tuple[ChatId, int, int]],
+        floors: Mapping[ChatId, int],
+        channels: Container[ChatId],
     ) -> dict[ChatId, Events]:
         """The same for (chat, ev, limit) of many chats, in one statement.
 
         A message up to its chat's floor is shown as a tombstone: it is from before the reader
-        came, in a chat that keeps its past from new members.
+        came, in a chat that keeps its past from new members. `channels`: those of `wanted` that
+        speak themselves.
         """
-        return {
-            chat: [(row[1], msgspec.json.encode(_update(row, floors.get(chat, 0)))) for row in rows]
-            for chat, rows in (await self._rows(wanted)).items()
-        }
+        found: dict[ChatId, Events] = {}
+        for chat, rows in (await self._rows(wanted)).items():
+            floor, channel = floors.get(chat, 0), chat in channels
+            found[chat] = [
+                (row[1], msgspec.json.encode(_update(row, floor, channel=channel))) for row in rows
+            ]
+        return found
 
     async def _rows(
         self, wanted: Sequence[tuple[ChatId, int, int]]
@@ -118,17 +126,19 @@ def _for_all(row: Sequence[Any], head: Head) -> Any:
     chat, ev, is_message, _, kind = row[:5]
     if not is_message and kind == EventKind.EDIT:
         return Dirty(str(chat), epoch=head.epoch, ev=ev, seq=head.seq, at=head.at)
-    return _update(row, 0)
+    return _update(row, 0, channel=head.kind == CHANNEL)
 
 
-def _update(row: Sequence[Any], floor: int) -> Any:
+def _update(row: Sequence[Any], floor: int, *, channel: bool) -> Any:
     """One row of the difference as the struct of its update."""
     chat, ev, is_message, seq, kind, actor, payload = row[:7]
+    speaker = chat if channel else None
+    actor = chat if channel else actor
     if is_message or kind == EventKind.EDIT:
         if row[7] is None:  # the edit outlived its message, whose time was over
             return MessageDeleted(str(chat), ev, seqs=[seq], by=str(actor))
         message = MessageRow(*[seq, *row[7:14], None, *row[14:16]])
-        m = message_of(message, counts_of(row[16]), hidden=seq <= floor)
+        m = message_of(message, counts_of(row[16]), hidden=seq <= floor, channel=speaker)
         return MessageNew(str(chat), ev, m) if is_message else MessageEdited(str(chat), ev, m)
     if kind == EventKind.DELETE:
         return MessageDeleted(str(chat), ev, seqs=payload["seqs"], by=str(actor))

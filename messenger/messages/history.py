@@ -4,7 +4,7 @@ Pages end early at 64 KiB. Deleted messages stay as tombstones, so a page has no
 reader hid from themselves looks the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct, json
 
@@ -12,12 +12,14 @@ from messenger.feature import Caller, Refused
 from messenger.ids import AccountId, ChatId
 from messenger.log.events import ChatFlag
 from messenger.messages.objects import (
+    channel_of,
     chat_of,
     counts_of,
     message_of,
     wire_accounts,
     within_page,
 )
+from messenger.messages.posts import Posts
 from messenger.messages.protocol import (
     MAX_SEQ,
     PAGE_BYTES,
@@ -44,13 +46,20 @@ class _Reader(Struct, frozen=True):
     """Messages up to this one do not exist for them."""
     hides: bool
     budget: int = PAGE_BYTES
+    channel: ChatId | None = None
 
 
 class HistoryReader:
     """The rpcs `messages.history`, `messages.get` and `messages.readers`."""
 
-    def __init__(self, store: MessageStore, late: Callable[[ChatId, int], None]) -> None:
+    def __init__(
+        self,
+        store: MessageStore,
+        late: Callable[[ChatId, int], None],
+        posts: Posts | None = None,
+    ) -> None:
         """`late(chat, seq)`: counts were shown that nobody else was told of."""
+        self._posts = posts
         self._store = store
         self._late = late
 
@@ -65,7 +74,9 @@ class HistoryReader:
         view = await self._store.view(caller.account, chat)
         gaps = merged(await self._store.gaps(chat, view.floor), view.hidden_unread)
         budget = PAGE_BYTES - len(json.encode(gaps))
-        reader = _Reader(caller.account, chat, floor_of(standing, view), view.hides, budget)
+        channel = channel_of(chat, standing.chat_kind)
+        floor = floor_of(standing, view)
+        reader = _Reader(caller.account, chat, floor, view.hides, budget, channel)
         if request.around is not None:
             messages, more = await self._around(reader, request.around, request.limit)
         elif request.after is not None:
@@ -79,7 +90,9 @@ class HistoryReader:
         chat = chat_of(request.chat)
         standing = await self._store.member(chat, caller.account)
         view = await self._store.view(caller.account, chat)
-        reader = _Reader(caller.account, chat, floor_of(standing, view), view.hides)
+        channel = channel_of(chat, standing.chat_kind)
+        floor = floor_of(standing, view)
+        reader = _Reader(caller.account, chat, floor, view.hides, channel=channel)
         messages = await self._objects(reader, await self._store.these(chat, set(request.seqs)))
         if not messages:
             raise Refused(ErrorCode.NO_MESSAGE)
@@ -149,9 +162,19 @@ class HistoryReader:
         for one in found:
             if one.stat and "late" in one.stat:
                 self._late(chat, one.row.seq)
+        shown = _above(found, reader.floor)
+        views: Mapping[int, int] = {}
+        if reader.channel is not None and self._posts is not None:
+            views = await self._posts.views(chat, [one.row.seq for one in shown])
         return [
-            message_of(one.row, counts_of(one.stat), hidden=(chat, one.row.seq) in hidden)
-            for one in _above(found, reader.floor)
+            message_of(
+                one.row,
+                counts_of(one.stat),
+                hidden=(chat, one.row.seq) in hidden,
+                channel=reader.channel,
+                views=views.get(one.row.seq),
+            )
+            for one in shown
         ]
 
 

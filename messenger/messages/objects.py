@@ -8,7 +8,7 @@ import msgspec
 
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId, parse_id
-from messenger.log.events import MessageFlag
+from messenger.log.events import CHANNEL, MessageFlag
 from messenger.log.store import MessageRow
 from messenger.messages.protocol import PAGE_BYTES, Extra, Message
 from messenger.wire.codes import ErrorCode
@@ -41,14 +41,23 @@ def chat_of(text: str, field: str = "chat") -> ChatId:
 
 
 def message_of(
-    row: MessageRow, reactions: dict[str, int] | None = None, *, hidden: bool = False
+    row: MessageRow,
+    reactions: dict[str, int] | None = None,
+    *,
+    hidden: bool = False,
+    channel: ChatId | None = None,
+    views: int | None = None,
 ) -> Message:
-    """`hidden`: the reader deleted it for themselves, and sees what a tombstone shows."""
+    """`hidden`: the reader deleted it for themselves, and sees what a tombstone shows.
+
+    `channel`: it is a post of this channel, which then speaks itself.
+    """
+    sender = str(row.sender if channel is None else channel)
     if hidden or row.flags & MessageFlag.DELETED:
         return Message(
             seq=row.seq,
             ev=row.ev,
-            sender=str(row.sender),
+            sender=sender,
             at=row.at,
             k=KIND_NAMES.get(row.kind, "text"),
             deleted=True,
@@ -57,7 +66,7 @@ def message_of(
     return Message(
         seq=row.seq,
         ev=row.ev,
-        sender=str(row.sender),
+        sender=sender,
         at=row.at,
         k=KIND_NAMES.get(row.kind, "text"),
         text=row.body,
@@ -67,7 +76,16 @@ def message_of(
         edited=row.edited_at,
         silent=bool(row.flags & MessageFlag.SILENT),
         reactions=reactions or None,
+        signed=extra.signed,
+        preview=extra.preview,
+        album=extra.album,
+        views=views,
     )
+
+
+def channel_of(chat: ChatId, chat_kind: int) -> ChatId | None:
+    """The chat where it is a channel."""
+    return chat if chat_kind == CHANNEL else None
 
 
 def counts_of(stat: Any) -> dict[str, int] | None:

@@ -6,8 +6,9 @@ handler; everything else that does not fit is error 107 with the field's name.
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from messenger.badges import Badge
 from messenger.ids import WireId
 
 MAX_SEQ = 2**31 - 1
@@ -40,12 +41,34 @@ class Entity(Struct, frozen=True, omit_defaults=True):
 
 
 class Forward(Struct, frozen=True, omit_defaults=True):
-    """Where a forwarded message was first said; empty `account`: its forwarder hid it."""
+    """Where a forwarded message was first said; empty `account`: its forwarder hid it.
+
+    Of a channel's post the channel is named, and its author only where the post was signed.
+    """
 
     at: int
     account: str | None = None
     chat: str | None = None
     seq: int | None = None
+    name: str | None = None
+
+
+class Preview(Struct, frozen=True, omit_defaults=True):
+    """A link as its poster shows it: the platform fetches nothing."""
+
+    url: Url
+    title: Annotated[str, Meta(max_length=256)] | None = None
+    text: Annotated[str, Meta(max_length=1_024)] | None = None
+    site: Annotated[str, Meta(max_length=64)] | None = None
+    photo: WireId | None = None
+
+
+class Signature(Struct, frozen=True, omit_defaults=True):
+    """Who wrote a signed post, as it was then; filled by the server alone."""
+
+    name: str
+    account: str | None = None
+    badge: Badge | None = None
 
 
 class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -64,6 +87,12 @@ class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
     silent: bool = False
     deleted: bool = False
     reactions: dict[str, int] | None = None
+    signed: Signature | None = None
+    preview: Preview | None = None
+    album: str | None = None
+    """Messages of one album are shown as one."""
+    views: int | None = None
+    """Of a channel's post, in pages of history: subscribers who have seen it."""
     bv: int = 0
     """Version of the sender's badge; an account held with a lower one is fetched again."""
 
@@ -73,6 +102,9 @@ class Extra(Struct, frozen=True, omit_defaults=True):
 
     ents: tuple[Entity, ...] | None = None
     fwd: Forward | None = None
+    signed: Signature | None = None
+    preview: Preview | None = None
+    album: str | None = None
 
 
 # Requests
@@ -88,6 +120,11 @@ class SendMessage(Struct, frozen=True, kw_only=True):
     reply: Seq | None = None
     silent: bool = False
     schedule_at: Time | None = None
+    preview: Preview | None = None
+    album: WireId | None = None
+    """The same for all messages of one album."""
+    sign: bool = False
+    """In a channel: say who wrote it. Where the channel signs its posts, it does so anyway."""
 
 
 class EditMessage(Struct, frozen=True, kw_only=True):
@@ -95,6 +132,8 @@ class EditMessage(Struct, frozen=True, kw_only=True):
     seq: Seq
     text: Text
     ents: Annotated[tuple[Entity, ...], Meta(max_length=100)] = ()
+    preview: Preview | UnsetType | None = UNSET
+    """Left out: as it was; null: none any more."""
 
 
 class DeleteMessages(Struct, frozen=True, kw_only=True):

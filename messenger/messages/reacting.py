@@ -18,6 +18,7 @@ from messenger.delivery.fanout import Delivery
 from messenger.feature import Caller, Refused
 from messenger.ids import ChatId
 from messenger.messages.objects import chat_of
+from messenger.messages.posts import Posts
 from messenger.messages.protocol import Empty, MessageReactions, React
 from messenger.messages.store import MessageStore, Reacted
 from messenger.wire.codes import ErrorCode
@@ -39,7 +40,9 @@ class Reacting:
         store: MessageStore,
         delivery: Delivery,
         monotonic: Callable[[], float] = time.monotonic,
+        posts: Posts | None = None,
     ) -> None:
+        self._posts = posts
         self._store = store
         self._delivery = delivery
         self._monotonic = monotonic
@@ -51,12 +54,18 @@ class Reacting:
         if request.emoji is not None and not is_emoji(request.emoji):
             raise Refused(ErrorCode.REACTION_NOT_ALLOWED)
         chat = chat_of(request.chat)
+        if request.emoji is not None and not await self._allows(chat, request.emoji):
+            await self._store.member(chat, caller.account)  # to others there is no such chat
+            raise Refused(ErrorCode.REACTION_NOT_ALLOWED)
         reacted = await self._store.react(
             chat, request.seq, caller.account, request.emoji, KINDS, EVERY_MS
         )
         if reacted is not None:
             self._tell(chat, request.seq, reacted)
         return Empty()
+
+    async def _allows(self, chat: ChatId, emoji: str) -> bool:
+        return self._posts is None or await self._posts.allows(chat, emoji)
 
     async def run(self) -> None:
         """Tell late counts when their second is over, until cancelled.

@@ -11,10 +11,18 @@ from messenger.db.statements import Statement
 from messenger.feature import Caller, Refused
 from messenger.folding import index_tokens, query_tokens, token_hash
 from messenger.ids import ChatId
-from messenger.log.events import ChatFlag
+from messenger.log.events import CHANNEL, ChatFlag
 from messenger.log.store import MessageRow
 from messenger.messages.indexing import Indexer, chat_token
-from messenger.messages.objects import KINDS, chat_of, counts_of, id_of, message_of, within_page
+from messenger.messages.objects import (
+    KINDS,
+    channel_of,
+    chat_of,
+    counts_of,
+    id_of,
+    message_of,
+    within_page,
+)
 from messenger.messages.protocol import Hit, Hits, SearchMessages
 from messenger.messages.store import MessageStore, floor_of
 from messenger.wire.codes import ErrorCode
@@ -28,7 +36,7 @@ OWN_CHATS = Statement(
     key="account_id",
 )
 LATEST = Statement(
-    "select c.chat_id, c.flags, m.joined_seq from chat c"
+    "select c.chat_id, c.flags, m.joined_seq, c.kind from chat c"
     " join membership m on m.chat_id = c.chat_id and m.account_id = $2"
     " where c.chat_id = any($1::bigint[]) and m.role > 0 and c.flags & 4 = 0"
     " order by c.last_at desc limit $3",
@@ -69,7 +77,7 @@ class Searching:
             raise Refused(ErrorCode.INVALID, {"field": "q", "why": "no word"})
         point = _point(request.cursor)
         sender = id_of(request.sender, "from") if request.sender else None
-        floors = await self._floors(request, caller)
+        floors, channels = await self._floors(request, caller)
         rows = await self._rows(
             SEARCH,
             list(floors),
@@ -85,7 +93,10 @@ class Searching:
         )
         hidden = await self._store.hidden(caller.account, [(row[0], row[1]) for row in rows])
         found = [row for row in rows if _matches(row, wanted) and (row[0], row[1]) not in hidden]
-        messages = [message_of(MessageRow(*row[1:12]), counts_of(row[12])) for row in found]
+        messages = [
+            message_of(MessageRow(*row[1:12]), counts_of(row[12]), channel=channels.get(row[0]))
+            for row in found
+        ]
         fit = within_page(messages)
         more = fit < len(found) or len(rows) == request.limit
         last = found[fit - 1] if fit < len(found) else rows[-1] if rows else None
@@ -95,20 +106,25 @@ class Searching:
             next=f"{last[4]}.{last[0]}.{last[1]}" if more and last else None,
         )
 
-    async def _floors(self, request: SearchMessages, caller: Caller) -> dict[ChatId, int]:
+    async def _floors(
+        self, request: SearchMessages, caller: Caller
+    ) -> tuple[dict[ChatId, int], dict[ChatId, ChatId]]:
+        """Messages above them are looked at; and which of the chats are channels."""
         if request.chat is not None:
             chat = chat_of(request.chat)
             standing = await self._store.member(chat, caller.account)
             view = await self._store.view(caller.account, chat)
-            return {chat: floor_of(standing, view)}
+            channel = channel_of(chat, standing.chat_kind)
+            return {chat: floor_of(standing, view)}, {chat: channel} if channel else {}
         own = {
             row[0]: row[1] for row in await self._rows(OWN_CHATS, caller.account, CHATS_LOOKED_AT)
         }
         latest = await self._rows(LATEST, list(own), caller.account, CHATS)
-        return {
+        floors = {
             chat: max(own[chat], joined if flags & ChatFlag.NO_HISTORY else 0)
-            for chat, flags, joined in latest
+            for chat, flags, joined, _ in latest
         }
+        return floors, {row[0]: row[0] for row in latest if row[3] == CHANNEL}
 
     async def _rows(self, statement: Statement, *values: object) -> Sequence[Any]:
         return await self._db.rows(statement, *values)

@@ -6,17 +6,19 @@ chat's lock: nothing here could be stale.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from messenger.feature import Answer, Caller, Later, Refused, WriteGate
 from messenger.log.committer import Committer
-from messenger.log.events import MessageFlag
+from messenger.log.events import MessageFlag, voice
 from messenger.log.sends import Done, Send, Written
 from messenger.log.statuses import send_digest
 from messenger.messages.objects import KIND_NAMES, Kind, chat_of, extra_text, id_of
 from messenger.messages.protocol import Extra, Message, MessageNew, SendMessage, Sent
 from messenger.messages.scheduled import Schedule
+from messenger.messages.signing import Signing
 from messenger.messages.texts import TextBounds, checked_text
 from messenger.wire.codes import ErrorCode
 
@@ -36,7 +38,9 @@ class Sending:
         schedule: Schedule,
         bounds: TextBounds,
         gate: WriteGate | None = None,
+        signing: Signing | None = None,
     ) -> None:
+        self._signing = signing
         self._committer = committer
         self._schedule = schedule
         self._bounds = bounds
@@ -46,8 +50,14 @@ class Sending:
         send = check_send(request, caller, self._bounds)
         if self._gate is not None:
             self._gate.check(chat=send.chat, account=send.account)
-        if request.schedule_at is not None:
-            return self._schedule.add(send, request.schedule_at)
+        if self._signing is not None and (request.sign or self._signing.is_due(send.chat)):
+            go_on = partial(self._go_on, request.schedule_at)
+            return self._signing.sign(send, go_on, asked=request.sign)
+        return self._go_on(request.schedule_at, send)
+
+    def _go_on(self, due: int | None, send: Send) -> Later:
+        if due is not None:
+            return self._schedule.add(send, due)
         later = Later()
         self._committer.append(send, answering(later.settle))
         return later
@@ -60,7 +70,10 @@ def check_send(request: SendMessage, caller: Caller, bounds: TextBounds) -> Send
     if request.media:
         raise Refused(ErrorCode.FEATURE_OFF, {"feature": "media"})
     text = checked_text(request.text, request.ents, bounds)
-    extra = extra_text(Extra(ents=request.ents)) if request.ents else None
+    extra = None
+    if request.ents or request.preview is not None or request.album is not None:
+        more = Extra(ents=request.ents or None, preview=request.preview, album=request.album)
+        extra = extra_text(more)
     return Send(
         chat=chat,
         account=caller.account,
@@ -98,7 +111,7 @@ def written_update(written: Written) -> bytes:
     message = Message(
         seq=written.seq,
         ev=written.ev,
-        sender=str(send.account),
+        sender=str(voice(send.chat, written.chat_kind, send.account)),
         at=written.at,
         k=KIND_NAMES[send.kind],
         text=send.body,
@@ -106,6 +119,9 @@ def written_update(written: Written) -> bytes:
         reply=send.reply,
         fwd=extra.fwd,
         silent=send.flags & SILENT != 0,
+        signed=extra.signed,
+        preview=extra.preview,
+        album=extra.album,
         bv=written.badge_epoch,
     )
     return msgspec.json.encode(MessageNew(str(send.chat), written.ev, message))
@@ -126,7 +142,7 @@ def _plain_update(written: Written) -> bytes:
         written.ev,
         written.seq,
         written.ev,
-        send.account,
+        voice(send.chat, written.chat_kind, send.account),
         written.at,
         msgspec.json.encode(send.body),
         b"" if send.reply is None else b',"reply":%d' % send.reply,

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from messenger.feature import Caller, Refused
 from messenger.ids import ChatId, parse_id
-from messenger.log.events import ChatFlag
+from messenger.log.events import CHANNEL, ChatFlag
 from messenger.log.store import Head as ChatHead
 from messenger.messages.feed import ChatFeed, Events
 from messenger.metrics import Count, Labelled
@@ -92,7 +92,8 @@ class Differences:
             (want.chat, want.ev, limits[want.chat]) for want in wanted if limits.get(want.chat)
         ]
         floors = {chat: _floor(places[chat]) for chat, _, _ in reads}
-        return await self._feed.since_many(reads, floors) if reads else {}
+        channels = {chat for chat, _, _ in reads if places[chat].head.kind == CHANNEL}
+        return await self._feed.since_many(reads, floors, channels) if reads else {}
 
 
 def _result(answer: Difference) -> str:

@@ -36,7 +36,7 @@ OWN_OF = Statement(
 )
 _PLACE = (
     "select m.joined_seq, c.chat_id, c.epoch, c.last_ev, c.last_seq, c.last_at, c.flags,"
-    " c.purged_ev, c.member_ver from chat c"
+    " c.purged_ev, c.member_ver, c.kind from chat c"
     " join membership m on m.chat_id = c.chat_id and m.account_id = $2 where m.role > 0 and "
 )
 PLACES = Statement(

@@ -9,6 +9,7 @@ import pytest
 from messenger.badges import BadgeFact, name_hash
 from messenger.feature import NameGuard, Refused
 from messenger.ids import ChatId
+from messenger.log.events import Right
 from messenger.wire.codes import ErrorCode
 from tests.chats.world import SMALL, Person, World
 
@@ -273,7 +274,7 @@ async def test_given_a_transfer_then_both_seats_change_and_the_old_owner_is_an_a
     assert done == {"ev": 2}
     seen = await mina.sees(chat)
     assert seen is not None
-    assert len(seen["me"]["rights"]) == 9
+    assert len(seen["me"]["rights"]) == len(Right)
     assert await world.count("chat", "chat_id = $1 and owner_id = $2", int(chat), reza.account) == 1
     assert await world.count("member", "chat_id = $1 and role >= 3", int(chat)) == 2
     assert (await mina.refusal("transfer", chat=chat, account=sara.id)).code is (

@@ -13,13 +13,20 @@ from messenger.db.engine import Database, metadata
 from messenger.db.migrate import MIGRATIONS, VERSION_TABLE, migrate, newest, schema_version
 from tests.db.conftest import EmptyDatabase
 
-TABLES = ("accounts", "chats", "db", "log", "messages")
+TABLES = (
+    "messenger.accounts",
+    "messenger.chats",
+    "messenger.db",
+    "messenger.log",
+    "messenger.messages",
+    "channels",
+)
 DAY_MS = 86_400_000
 
 
 def declare_all() -> None:
     for package in TABLES:
-        importlib.import_module(f"messenger.{package}.tables")
+        importlib.import_module(f"{package}.tables")
 
 
 def differences(connection: Connection) -> list[object]:

@@ -16,16 +16,19 @@ from messenger.db.statements import Statement
 
 CHAT = "chat_id"
 ACCOUNT = "account_id"
-FEATURES = ("accounts", "chats", "db", "log", "messages", "sync")
-LOCAL = {"generator", "report"}
+PACKAGES = (
+    *(f"messenger.{name}" for name in ("accounts", "chats", "db", "log", "messages", "sync")),
+    "channels",
+)
+LOCAL = {"generator", "report", "sanction", "moderator", "channel_directory"}
 TWO_KEYS = {"settle_members"}
 """Joins and leaves, not hot: copies the chat's truth under the account's lock, joining nothing."""
 OWN_KEY = {"direct": "lo_id", "phone": "phone_hash", "username": "name_fold", "otp": "phone_hash"}
 
 
 def statements() -> Iterator[tuple[str, Statement]]:
-    for name in FEATURES:
-        package = importlib.import_module(f"messenger.{name}")
+    for name in PACKAGES:
+        package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for attribute, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, Statement):

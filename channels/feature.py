@@ -1,0 +1,132 @@
+"""Channels: what the core asks of them, and their rpcs and tasks.
+
+Two steps, because each side needs the other: `assemble` makes what chats and messages are given,
+`create` makes the feature once they are there.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from channels import protocol as wire
+from channels.creating import Owning
+from channels.facts import ChannelFacts
+from channels.following import Following
+from channels.posting import Posting
+from channels.reach import Reach
+from channels.standing import Seats
+from channels.store.follows import FollowStore
+from channels.store.offers import OfferStore
+from channels.store.views import ViewStore
+from channels.viewing import Viewing
+from messenger.accounts.store.people import PeopleStore
+from messenger.bus.bus import Bus
+from messenger.chats.groups import Groups
+from messenger.chats.store.chats import ChatRows
+from messenger.db.engine import Database
+from messenger.feature import Background, Feature, Rpc, Shed
+from messenger.limits import Limits
+from messenger.log.store import ChatStore
+
+
+class Channels(Struct, frozen=True):
+    """The parts of this package; what the core is given stands first."""
+
+    rules: Following
+    """For chats."""
+    posts: Posting
+    """For messages."""
+    facts: ChannelFacts
+    """`audience` is for delivery."""
+    seats: Seats
+    viewing: Viewing
+    reach: Reach
+    db: Database
+    now_ms: Callable[[], int]
+
+
+def wall_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def assemble(
+    db: Database,
+    bus: Bus,
+    limits: Limits,
+    people: PeopleStore,
+    chat_log: ChatStore,
+    *,
+    now_ms: Callable[[], int] = wall_ms,
+) -> Channels:
+    """What the core needs of channels before its own features are made."""
+    chats, views = ChatRows(db), ViewStore(db)
+    facts, seats = ChannelFacts(chats, now_ms), Seats(chats, now_ms)
+    reach = Reach(bus, facts, views)
+    viewing = Viewing(views, chat_log, reach)
+    return Channels(
+        rules=Following(FollowStore(db), facts, limits, now_ms, lambda _chat: None),
+        posts=Posting(facts, seats, people, chat_log, viewing, now_ms),
+        facts=facts,
+        seats=seats,
+        viewing=viewing,
+        reach=reach,
+        db=db,
+        now_ms=now_ms,
+    )
+
+
+def create(channels: Channels, groups: Groups) -> Feature:
+    """The rpcs, and the tasks behind them."""
+    owning = Owning(channels.seats, groups, OfferStore(channels.db), channels.now_ms)
+    return Feature(
+        "channels",
+        rpcs=(*_owning(owning), *_posts(channels)),
+        tasks=(
+            Background("channels.facts", channels.facts.run),
+            Background("channels.views", channels.viewing.run),
+            Background("channels.reach", channels.reach.run),
+        ),
+    )
+
+
+def _owning(owning: Owning) -> Sequence[Rpc]:
+    return [
+        Rpc("channels.configure", wire.Configure, owning.configure, limits=("msg.account",)),
+        Rpc("channels.transfer", wire.Transfer, owning.transfer, limits=("msg.account",)),
+        Rpc(
+            "channels.answer_transfer",
+            wire.AnswerTransfer,
+            owning.answer_transfer,
+            limits=("msg.account",),
+        ),
+        Rpc("channels.log", wire.Log, owning.log, limits=("history",), shed=Shed.HISTORY),
+    ]
+
+
+def _posts(channels: Channels) -> Sequence[Rpc]:
+    viewing = channels.viewing
+    return [
+        Rpc(
+            "channels.view",
+            wire.Views,
+            viewing.view,
+            limits=("view",),
+            results=(wire.Nothing,),
+            shed=Shed.VIEWS,
+        ),
+        Rpc(
+            "channels.stats",
+            wire.OfPosts,
+            viewing.stats,
+            limits=("history",),
+            shed=Shed.HISTORY,
+        ),
+        Rpc(
+            "channels.authors",
+            wire.OfPosts,
+            channels.posts.authors,
+            limits=("history",),
+            shed=Shed.HISTORY,
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""SQL of channels: views, figures, offers and the log by chat; directory, reports, sanctions."""

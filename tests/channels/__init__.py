@@ -1,0 +1,1 @@
+"""Channels: tests of what only channels have."""
