@@ -138,7 +138,12 @@ class CatchUp:
 
             def got(result: Json, batch: list[str] = batch) -> None:
                 found = {info["id"]: info for info in result["chats"]}
+                cut = set(result.get("left", ()))  # they did not fit into the answer
+                if cut:
+                    self._get_chats([chat for chat in batch if chat in cut], evs)
                 for chat in batch:
+                    if chat in cut:
+                        continue
                     if chat in found:
                         self._model.put(found[chat])
                         last = found[chat]["last"]["ev"]

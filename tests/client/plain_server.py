@@ -55,6 +55,8 @@ class PlainServer:
         self.facts: list[Json] = []
         self.sent: dict[str, Json] = {}
         self.sent_to: dict[str, str] = {}
+        self.page = 100
+        """Chats that fit into one answer to `chats.get`."""
 
     @property
     def aev(self) -> int:
@@ -166,7 +168,12 @@ class PlainServer:
 
     def _chats_get(self, data: Json) -> Json:
         wanted = set(data["chats"])
-        return {"chats": [self._info(chat) for chat in self.mine() if chat.id in wanted]}
+        found = [chat for chat in self.mine() if chat.id in wanted]
+        page, left = found[: self.page], found[self.page :]
+        result: Json = {"chats": [self._info(chat) for chat in page]}
+        if left:
+            result["left"] = [chat.id for chat in left]
+        return result
 
     def _chats_list(self, data: Json) -> Json:
         after = int(data.get("after", 0))

@@ -31,6 +31,25 @@ def test_given_a_cold_device_when_it_connects_then_it_fetches_heads_chats_and_ne
     assert device.asked == {"sync.heads": 3, "chats.get": 1, "messages.history": 5}
 
 
+def test_given_more_chats_than_an_answer_holds_when_fetched_then_the_others_are_asked_again() -> (
+    None
+):
+    device = Device()
+    device.server.page = 2
+    for number in range(100, 105):
+        device.server.join(str(number))
+        device.server.post(device.server.chats[str(number)], OTHER, f"in {number}")
+
+    device.core.on_connected(recovered=False, now=0.0)
+    device.answer_all()
+
+    assert device.core.ready
+    assert [device.texts(str(number)) for number in range(100, 105)] == [
+        [f"in {number}"] for number in range(100, 105)
+    ]
+    assert device.asked["chats.get"] == 3
+
+
 def test_given_updates_during_the_catch_up_when_it_ends_then_they_are_spliced_in() -> None:
     device = Device()
     device.server.join("100")
