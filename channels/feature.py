@@ -13,9 +13,12 @@ from channels import protocol as wire
 from channels.creating import Owning
 from channels.facts import ChannelFacts
 from channels.following import Following
+from channels.measuring import Delays
 from channels.posting import Posting
 from channels.reach import Reach
 from channels.standing import Seats
+from channels.statistics import Figuring
+from channels.store.figures import FigureStore
 from channels.store.follows import FollowStore
 from channels.store.offers import OfferStore
 from channels.store.views import ViewStore
@@ -26,6 +29,7 @@ from messenger.chats.groups import Groups
 from messenger.chats.store.chats import ChatRows
 from messenger.db.engine import Database
 from messenger.feature import Background, Feature, Rpc, Shed
+from messenger.ids import ChatId
 from messenger.limits import Limits
 from messenger.log.store import ChatStore
 
@@ -42,8 +46,17 @@ class Channels(Struct, frozen=True):
     seats: Seats
     viewing: Viewing
     reach: Reach
+    delays: Delays
+    """`delivered` is for the gateway, which sets `after_bulk`."""
+    figuring: Figuring
     db: Database
     now_ms: Callable[[], int]
+
+    def on_delivered(self, topic: str, update: bytes, readers: int) -> None:
+        """An update of an open chat goes to `readers` sessions of this node."""
+        chat = ChatId(int(topic.partition(":")[2]))
+        if self.facts.peek(chat) is not None:  # else a group, or a channel just met
+            self.delays.delivered(chat, update, readers)
 
 
 def wall_ms() -> int:
@@ -63,14 +76,19 @@ def assemble(
     chats, views = ChatRows(db), ViewStore(db)
     facts, seats = ChannelFacts(chats, now_ms), Seats(chats, now_ms)
     reach = Reach(bus, facts, views)
-    viewing = Viewing(views, chat_log, reach)
+    rules = Following(FollowStore(db), facts, limits, now_ms, lambda _chat: None)
+    delays = Delays(now_ms)
+    figuring = Figuring(FigureStore(db), views, seats, rules, delays, now_ms)
+    viewing = Viewing(views, chat_log, reach, figuring.moved)
     return Channels(
-        rules=Following(FollowStore(db), facts, limits, now_ms, lambda _chat: None),
+        rules=rules,
         posts=Posting(facts, seats, people, chat_log, viewing, now_ms),
         facts=facts,
         seats=seats,
         viewing=viewing,
         reach=reach,
+        delays=delays,
+        figuring=figuring,
         db=db,
         now_ms=now_ms,
     )
@@ -86,6 +104,7 @@ def create(channels: Channels, groups: Groups) -> Feature:
             Background("channels.facts", channels.facts.run),
             Background("channels.views", channels.viewing.run),
             Background("channels.reach", channels.reach.run),
+            Background("channels.figures", channels.figuring.run),
         ),
     )
 
@@ -119,6 +138,13 @@ def _posts(channels: Channels) -> Sequence[Rpc]:
             "channels.stats",
             wire.OfPosts,
             viewing.stats,
+            limits=("history",),
+            shed=Shed.HISTORY,
+        ),
+        Rpc(
+            "channels.statistics",
+            wire.Statistics,
+            channels.figuring.statistics,
             limits=("history",),
             shed=Shed.HISTORY,
         ),

@@ -148,7 +148,7 @@ def _compose(settings: Settings, stores: Stores, metrics: Metrics, name: str) ->
     rpcs = Rpcs(
         features, trunk.limits, metrics, enabled=settings.rpc.enabled, sheds=trunk.ladder.sheds
     )
-    gateway, topics, namespaces, gateway_tasks = _gateway(trunk, accounts, rpcs, metrics)
+    gateway, topics, namespaces, gateway_tasks = _gateway(trunk, accounts, posts, rpcs, metrics)
     sessions.gateway = gateway
     health = _health(gateway, trunk)
     own = [
@@ -288,7 +288,7 @@ def _features(
 
 
 def _gateway(
-    trunk: Trunk, accounts: Accounts, rpcs: Rpcs, metrics: Metrics
+    trunk: Trunk, accounts: Accounts, posts: Channels | None, rpcs: Rpcs, metrics: Metrics
 ) -> tuple[Gateway, Topics, Namespaces, list[Background]]:
     settings, bus = trunk.settings, trunk.stores.bus
     namespaces = Namespaces(settings.topics)
@@ -328,6 +328,11 @@ def _gateway(
         accounts.presence,
         metrics,
     )
+
+    if posts is not None:
+        hub.on_delivered = posts.on_delivered
+        trunk.dirty.on_told = posts.delays.delivered
+        posts.delays.after_bulk = gateway.turn.after_bulk
 
     def on_back() -> None:
         accounts.devices.redis_lost()

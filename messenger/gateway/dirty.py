@@ -11,7 +11,7 @@ is a verified channel, told sooner and oftener.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -64,6 +64,7 @@ class DirtyHeads:
         self._waiting: dict[ChatId, _Told] = {}
         self._slots: dict[ChatId, tuple[_Told, int]] = {}
         """Heads on their way to many, and the next slot."""
+        self.on_told: Callable[[ChatId, bytes, int], None] = lambda _chat, _update, _sessions: None
 
     async def watch(self, session: "Session", chats: Iterable[ChatId]) -> None:
         """Returns once the node listens, so that a head read after it misses nothing."""
@@ -135,26 +136,29 @@ class DirtyHeads:
         if len(self._sessions.get(chat, {})) > self._at_once and SLOTS[told.audience] > 1:
             self._send_slot(chat, told, 0)
             return
-        for session in self._sessions.get(chat, {}):
-            self._give(session, chat, told)
+        given = sum(self._give(session, chat, told) for session in self._sessions.get(chat, {}))
+        self.on_told(chat, told.update, given)
 
     def _send_slot(self, chat: ChatId, told: _Told, slot: int) -> None:
         """Those whose account falls into this slot; the same ones every time."""
         slots = SLOTS[told.audience]
+        given = 0
         for session in self._sessions.get(chat, {}):
             if session.caller is not None and slot_of(session.caller.account, slots) == slot:
-                self._give(session, chat, told)
+                given += self._give(session, chat, told)
+        self.on_told(chat, told.update, given)
         if slot + 1 < slots:
             self._slots[chat] = told, slot + 1
         else:
             self._slots.pop(chat, None)
 
-    def _give(self, session: "Session", chat: ChatId, told: _Told) -> None:
+    def _give(self, session: "Session", chat: ChatId, told: _Told) -> bool:
         if session.connection.lagging or f"chat:{chat}" in session.subscriptions:
-            return  # it may miss a head; or it sees the chat itself
-        if session.caller is not None:
-            topic = f"eph:{session.caller.account}"
-            session.send(session.codec.publication(topic, told.update))
+            return False  # it may miss a head; or it sees the chat itself
+        if session.caller is None:
+            return False
+        session.send(session.codec.publication(f"eph:{session.caller.account}", told.update))
+        return True
 
 
 def slot_of(account: int, slots: int) -> int:

@@ -64,6 +64,10 @@ class Listener(Protocol):
         """An order to the sessions of an account."""
 
 
+def _not_counted(_topic: str, _update: bytes, _sessions: int) -> None:
+    """Nobody wants to know."""
+
+
 class Hub:
     """topic -> room."""
 
@@ -86,6 +90,8 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._numbers = 0
         self.on_dirty: Callable[[str, bytes], None] = lambda _topic, _update: None
+        self.on_delivered: Callable[[str, bytes, int], None] = _not_counted
+        """(topic, update, sessions of this node), for chats that are open."""
 
     def room(self, topic: str, options: NamespaceOptions) -> Room:
         """The room of `topic`; the first one to enter makes the node listen."""
@@ -222,7 +228,10 @@ class Hub:
             self._fill_soon(room, after_s=HOLD_S if room.source == "chat" else 0.0)
 
     def _deliver(self, room: Room, heard: Heard) -> None:
-        self._metrics.frames.inc(room.deliver(heard))
+        sessions = room.deliver(heard)
+        self._metrics.frames.inc(sessions)
+        if room.source == "chat":
+            self.on_delivered(room.topic, heard.data, sessions)
         if room.source == "user":
             self._age.saw(heard.data)
 

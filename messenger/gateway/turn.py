@@ -8,6 +8,7 @@ so that they do not stand in the way of everyone else.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
@@ -63,6 +64,13 @@ class Turn:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def after_bulk(self, then: Callable[[], None]) -> None:
+        """Call `then` once the bulk writes that wait now have left."""
+        if self._bulk:
+            self._bulk.append(_Marker(then))
+        else:
+            then()
+
     def _flush(self) -> None:
         self._scheduled = False
         urgent, self._urgent = self._urgent, []
@@ -76,6 +84,14 @@ class Turn:
         if bulk:
             self._scheduled = True
             self._loop.call_soon(self._flush)
+
+
+class _Marker:
+    """Takes a connection's place among the bulk writes, to know when they have come so far."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.queued = BULK
+        self.flush = then
 
 
 def _flush(connection: Flushable) -> None:

@@ -73,3 +73,17 @@ async def test_given_bulk_then_urgent_on_one_connection_when_flushed_then_order_
     await turns(3)
 
     assert log == ["a:1+2+3"]
+
+
+async def test_given_bulk_writes_when_asked_what_follows_then_it_comes_after_them() -> None:
+    log: list[str] = []
+    turn = Turn(asyncio.get_running_loop())
+    turn.after_bulk(lambda: log.append("at once"))
+    for number in range(3):
+        Connection(turn, log, str(number)).write_bulk("x")
+    turn.after_bulk(lambda: log.append("after"))
+    Connection(turn, log, "late").write_bulk("x")
+
+    await turns(1)
+
+    assert log == ["at once", "0:x", "1:x", "2:x", "after", "late:x"]
