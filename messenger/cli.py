@@ -23,7 +23,7 @@ from messenger.processes import GaveUpError
 from messenger.reading import CONFIG, SettingsError, gather
 from messenger.settings import Settings, settings_of
 from messenger.state import running
-from messenger.stores import borrowed, migrated
+from messenger.stores import borrowed, migrated, spread
 from messenger.supervisor import supervise
 
 REFUSED = 2
@@ -101,6 +101,9 @@ def parser() -> argparse.ArgumentParser:
 
     migrating = commands.add_parser("migrate", help="bring the database to this version's tables")
     _common(migrating)
+    migrating.add_argument(
+        "--citus", action="store_true", help="and spread them over the workers of Citus"
+    )
     migrating.set_defaults(run=_migrate)
 
     settings = commands.add_parser("settings", help="every setting: value, source, reason")
@@ -162,7 +165,12 @@ def _node(options: argparse.Namespace) -> int:
 def _migrate(options: argparse.Namespace) -> int:
     async def run() -> str:
         async with borrowed(complete(_read(options)[0])) as settings:
-            return await migrated(settings.database_url or "")
+            url = settings.database_url or ""
+            revision = await migrated(url)
+            if options.citus:
+                for line in await spread(url):
+                    _say(line)
+            return revision
 
     _say(f"the database is at revision {asyncio.run(run())}")
     return 0

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from messenger import state
+from messenger.db.citus import NoCitusError, distribute
 from messenger.db.engine import StoreDown
 from messenger.db.migrate import migrate, newest, schema_version
 from messenger.embedded.servers import Servers, embedded
@@ -72,6 +73,17 @@ async def migrated(url: str) -> str:
     except (StoreDown, DBAPIError) as error:
         line = str(error).splitlines()[0][:200]
         raise StartRefusedError(f"DATABASE_URL: cannot migrate: {line}") from None
+
+
+async def spread(url: str) -> list[str]:
+    """Lay the tables out over the workers of Citus; a line each. Raises StartRefusedError."""
+    try:
+        placed = await distribute(url)
+    except (NoCitusError, StoreDown) as error:
+        raise StartRefusedError(f"--citus: {error}") from None
+    except DBAPIError as error:
+        raise StartRefusedError(f"--citus: {error.orig}") from None
+    return [f"{one.table}: by {one.key or 'nothing, whole on each worker'}" for one in placed]
 
 
 def _at(settings: Settings, database_url: str, redis_url: str) -> Settings:
