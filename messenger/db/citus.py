@@ -6,6 +6,7 @@ stays on the coordinator.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -81,8 +82,8 @@ async def distribute(url: str) -> list[Placement]:
             async with engine.connect() as connection:
                 await _ready(connection)
                 done = await _column(connection, DONE)
-                rows = (await connection.exec_driver_sql(TABLES)).tuples()
-                wanted = placements((str(table), str(key)) for table, key in rows)
+                rows: Sequence[Any] = (await connection.exec_driver_sql(TABLES)).fetchall()
+                wanted = placements((row[0], row[1]) for row in rows)
                 todo = [one for one in wanted if one.table not in done]
                 for one in todo:
                     await connection.exec_driver_sql(one.sql)
