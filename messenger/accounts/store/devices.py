@@ -53,11 +53,15 @@ DEVICES = Statement(
     " where account_id = $1 and revoked_at is null order by created_at, device_id",
     key="account_id",
 )
+_SOLE = (
+    "select account_id, min(device_id) from device where revoked_at is null and account_id = $key"
+    " group by account_id having count(*) = 1"
+)
 SOLE = Statement(
-    "select account_id, min(device_id) from device"
-    " where account_id = any($1::bigint[]) and revoked_at is null"
-    " group by account_id having count(*) = 1",
+    _SOLE.replace("$key", "any($1::bigint[])"),
     key="account_id",
+    one=_SOLE.replace("$key", "$1"),
+    spread=(1,),
 )
 REVOKED_SINCE = Statement(
     "select account_id, device_id, revoked_at from device"
