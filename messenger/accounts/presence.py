@@ -18,6 +18,7 @@ from messenger.accounts.wire_ids import accounts_of
 from messenger.bus.bus import Bus
 from messenger.bus.keys import seen_key, session_key, watch_key
 from messenger.bus.link import BusDown
+from messenger.bus.scripts import OPENED
 from messenger.db.engine import StoreDown
 from messenger.delivery.fanout import Delivery
 from messenger.feature import Caller, Shed, Sheds, sheds_nothing
@@ -72,9 +73,18 @@ class Presence:
 
     def opened(self, caller: Caller) -> None:
         """A session of a product token opened on this node. Never awaits."""
-        self._renew(caller)
-        self._seen(caller.account)
-        self._note(caller.account, everyone=False)
+        account, now_ms = caller.account, self._now_ms()
+        self._sessions[caller] = now_s = now_ms // 1_000
+
+        def told(watched: object) -> None:
+            if watched and not isinstance(watched, Exception):
+                self._note(account, everyone=False)
+
+        self._bus.call(
+            "EVALSHA", OPENED.sha, 3, session_key(account), seen_key(account), watch_key(account),
+            _field(caller), now_s + SESSION_LEASE_S, DAY_S, now_ms // (DAY_S * 1_000), SEEN_LIFE_S,
+            done=told,
+        )  # fmt: skip
 
     def closed(self, caller: Caller) -> None:
         """It closed, for whatever reason."""

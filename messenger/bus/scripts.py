@@ -129,6 +129,16 @@ return 1
 """,
 )
 
+OPENED = Script(
+    "opened",
+    """
+-- KEYS sessions, seen, watch  ARGV field, lease end, life, day, life of day  -> is it watched
+redis.call('HSET',KEYS[1],ARGV[1],ARGV[2]) redis.call('EXPIRE',KEYS[1],ARGV[3])
+redis.call('SET',KEYS[2],ARGV[4],'EX',ARGV[5])
+return redis.call('EXISTS',KEYS[3])
+""",
+)
+
 TAKE = Script(
     "take",
     """
@@ -151,4 +161,4 @@ return {1, tostring(level), '0'}
 """,
 )
 
-ALL = (ATTACH, APPEND, PUBLISH, HISTORY, PRESENCE, PRESENT, TAKE)
+ALL = (ATTACH, APPEND, PUBLISH, HISTORY, PRESENCE, PRESENT, OPENED, TAKE)

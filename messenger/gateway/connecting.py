@@ -157,11 +157,16 @@ class Connecting:
     async def _attach_all(
         self, session: Session, topics: list[str], asked: Mapping[str, SubscribeRequest]
     ) -> dict[str, SubscribeResult]:
-        attach = self._subscribing.attach_server_side
-        waits = [attach(session, topic, asked.get(topic)) for topic in topics]
+        """No task for each: all begin to listen in one turn, most have nothing else to wait for."""
+        subscribing = self._subscribing
+        entered = [
+            subscribing.enter_server_side(session, topic, asked.get(topic)) for topic in topics
+        ]
         async with asyncio.timeout(self._settings.redis_timeout * 3):
-            results = await asyncio.gather(*waits)
-        return dict(zip(topics, results, strict=True))
+            return {
+                topic: await subscribing.read_server_side(session, subscription, asked.get(topic))
+                for topic, subscription in zip(topics, entered, strict=True)
+            }
 
     async def _check_revoked(self, caller: Caller) -> None:
         revoked = await self._bus.ask("HGET", f"revoked:{{{caller.account}}}", caller.device)

@@ -53,7 +53,8 @@ class RequestDoor(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._crowd: dict[RequestDoor, None] = app_state.setdefault(CROWD, {})
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0  # moved by every step of a request; the timer follows when it fires
         self._stalled: asyncio.TimerHandle | None = None
         self._head = 0
         """Bytes of URL, headers and trailers of this request."""
@@ -72,7 +73,7 @@ class RequestDoor(HttpToolsProtocol):
             next(iter(self._crowd)).make_room()
 
     def data_received(self, data: bytes) -> None:
-        if self._deadline is None:
+        if not self._deadline:
             self._arm(REQUEST_TIMEOUT_S)  # line breaks between requests begin none
         self._unparsed += len(data)
         super().data_received(data)
@@ -149,6 +150,9 @@ class RequestDoor(HttpToolsProtocol):
         """The connection is gone, or belongs to a WebSocket, whose door hears of the end alone."""
         self._crowd.pop(self, None)
         self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
@@ -179,13 +183,22 @@ class RequestDoor(HttpToolsProtocol):
             raise HeadTooLongError
 
     def _arm(self, timeout_s: float) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_later(timeout_s, self._end)
+        self._deadline = self.loop.time() + timeout_s
+        if self._timer is None:
+            self._timer = self.loop.call_later(timeout_s, self._look)
 
     def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._deadline = 0.0
+
+    def _look(self) -> None:
+        self._timer = None
+        left_s = self._deadline - self.loop.time()
+        if not self._deadline:
+            return
+        if left_s > 0:
+            self._timer = self.loop.call_later(left_s, self._look)
+        else:
+            self._end()
 
     def _end(self) -> None:
         if self.transport.get_write_buffer_size():

@@ -113,17 +113,22 @@ class Subscribing:
 
     # server-side
 
-    async def attach_server_side(
+    def enter_server_side(
         self, session: Session, topic: str, asked: SubscribeRequest | None
-    ) -> SubscribeResult:
-        """Listen and read for connect; `go_live` follows after its reply."""
+    ) -> Subscription:
+        """Begin to listen for connect; `read_server_side` says where it stands."""
         options = self._namespaces.of(topic)
         if options is None:
             raise AssertionError(f"no namespace of {topic}")
         subscription = self._enter(session, topic, options, server_side=True)
-        request = asked if asked is not None else NO_REQUEST
-        self._set_wishes(subscription, request, options)
-        return await self._result(session, subscription, request)
+        self._set_wishes(subscription, asked or NO_REQUEST, options)
+        return subscription
+
+    async def read_server_side(
+        self, session: Session, subscription: Subscription, asked: SubscribeRequest | None
+    ) -> SubscribeResult:
+        """Once the topic is listened to; `go_live` follows after the reply to connect."""
+        return await self._result(session, subscription, asked or NO_REQUEST)
 
     def go_live(self, session: Session, subscription: Subscription) -> None:
         """After the reply: push what was buffered meanwhile, then join the others."""
