@@ -206,7 +206,7 @@ def is_gone(error: DBAPIError) -> bool:
 
 def passes(state: str) -> bool:
     """Whether an error of this SQLSTATE is not the statement's fault: it may be repeated."""
-    return state == _CANCELLED or state.startswith((*_GONE, *_IN_THE_WAY))
+    return state in (_CANCELLED, *_ASTRAY) or state.startswith((*_GONE, *_IN_THE_WAY))
 
 
 def _state(error: DBAPIError) -> str:

@@ -7,6 +7,7 @@ answers. `Many` writes a batch of many chats as one statement, which is its own 
 import asyncio
 import logging
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Protocol, TypeAlias
 
 import asyncpg
@@ -83,7 +84,7 @@ class Many:
         self._driver: _Driver | None = None
 
     async def commit(self, sends: Sequence[Send], now: int, deadline: float) -> Sequence[Row]:
-        batch = Batch(sends)
+        batch = Batch(sends, now)
         with store_errors():
             async with asyncio.timeout_at(deadline):
                 driver = await self._connected()
@@ -91,7 +92,7 @@ class Many:
             # answers; an aborted socket ends it at once.
             late = asyncio.get_running_loop().call_at(deadline, driver.abort)
             try:
-                return batch.rows(await driver.commit(batch.values(now), now // DAY_MS))
+                return batch.rows(await driver.commit(batch.values(), now // DAY_MS))
             finally:
                 late.cancel()
 
@@ -162,46 +163,43 @@ class _Driver:
 class Batch:
     """Sends as the statement's arrays, and its answer as rows of them."""
 
-    def __init__(self, sends: Sequence[Send]) -> None:
+    def __init__(self, sends: Sequence[Send], now: int) -> None:
         columns = list(zip(*map(msgspec.structs.astuple, sends), strict=True))
+        self._now = now
         self._size = len(sends)
         self._places = _firsts(columns)
         if self._places is not None:
             columns = [tuple(column[place] for place in self._places) for column in columns]
         self._columns = columns
         self._chats = sorted(set(columns[0]))
-        slots = {chat: slot for slot, chat in enumerate(self._chats)}
-        self._slots = [slots[chat] for chat in columns[0]]
-        self._counts = [0] * len(slots)
-        self._nths = [self._count(slot) for slot in self._slots]
+        numbers = {chat: slot for slot, chat in enumerate(self._chats, 1)}
+        self._slots = [numbers[chat] for chat in columns[0]]
+        self._nths, self._counts = _counted(self._slots, len(numbers))
 
-    def _count(self, slot: int) -> int:
-        self._counts[slot] += 1
-        return self._counts[slot]
-
-    def values(self, now: int) -> tuple[Any, ...]:
+    def values(self) -> tuple[Any, ...]:
         """The parameters; a column that holds nothing but its usual value is null."""
         _, account, device, random_id, digest, kind, flags, *rest = self._columns
         reply, media, body, extra = rest
         return (
-            *(now, now // DAY_MS, self._chats, self._counts),
-            *([slot + 1 for slot in self._slots], self._nths),
+            *(self._now, self._now // DAY_MS, self._chats, self._counts, self._slots, self._nths),
             *(account, device, random_id, digest, _unless(kind, 1), _unless(flags, 0)),
             *(_unless(reply, None), _unless(media, None), body, _unless(extra, None)),
         )
 
     def rows(self, answer: Row) -> Sequence[Row]:
         """In the order of the sends."""
-        *heads, others = answer
-        chats = list(zip(*heads, strict=True)) if heads[0] is not None else []
-        if others is None:
-            rows: list[Row] = [
-                _plain(chats[slot], nth) for slot, nth in zip(self._slots, self._nths, strict=True)
-            ]
+        seqs, evs, ats, kinds, flags, members, badges, epochs, others = answer
+        heads = (
+            *(seqs, evs, ats or repeat(self._now), repeat(None), repeat(None), kinds),
+            *(flags or repeat(0), members, badges or repeat(0), epochs or repeat(1)),
+        )
+        chats = [()] if seqs is None else [(), *zip(*heads, strict=False)]
+        odd = {} if others is None else {one[0] - 1: tuple(one[1:]) for one in others}
+        places = zip(self._slots, self._nths, strict=True)
+        if odd:
+            rows = [odd.get(n) or _plain(chats[slot], nth) for n, (slot, nth) in enumerate(places)]
         else:
-            odd = {one[0] - 1: tuple(one[1:]) for one in others}
-            places = enumerate(zip(self._slots, self._nths, strict=True))
-            rows = [odd.get(n) or _plain(chats[slot], nth) for n, (slot, nth) in places]
+            rows = [_plain(chats[slot], nth) for slot, nth in places]
         if self._places is None:
             return rows
         found: list[Row] = [_COPY] * self._size
@@ -210,10 +208,21 @@ class Batch:
         return found
 
 
+def _counted(slots: Sequence[int], chats: int) -> tuple[list[int], list[int]]:
+    """Which of its chat each send is, and how many each chat gets."""
+    if chats == len(slots):
+        return [1] * chats, [1] * chats
+    nths = []
+    counts = [0] * chats
+    for slot in slots:
+        counts[slot - 1] += 1
+        nths.append(counts[slot - 1])
+    return nths, counts
+
+
 def _plain(head: Row, nth: int) -> Row:
     """Of a written send: its chat's numbers before the batch, and its place in it."""
-    seq, ev, at, *chat = head
-    return (Status.WRITTEN, seq + nth, ev + nth, at, None, None, *chat)
+    return (Status.WRITTEN, head[0] + nth, head[1] + nth, *head[2:])
 
 
 def _firsts(columns: Sequence[Row]) -> Sequence[int] | None:

@@ -111,6 +111,11 @@ begin
   from (select unnest(v_tids) as tid, unnest(p_counts) as n, unnest(ats) as at,
                generate_subscripts(p_counts, 1) as slot) g
   where c.ctid = g.tid and (v_not is null or g.slot <> all(v_not));
+  -- an answer of usual values alone is null too: it costs both sides to send them
+  if p_now = all(ats) then ats := null; end if;
+  if 0 = all(chat_flags) then chat_flags := null; end if;
+  if 0 = all(badge_epochs) then badge_epochs := null; end if;
+  if 1 = all(epochs) then epochs := null; end if;
 end $$
 """
 

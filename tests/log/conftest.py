@@ -165,8 +165,8 @@ async def commit(
         await connection.exec_driver_sql(ENSURE_DAY.sql, (now // DAY_MS,))
     if _Written.by == "one":
         return await commit_each(connection, sends, now, now // DAY_MS + day)
-    batch = Batch(sends)
-    now, _, *arrays = batch.values(now)
+    batch = Batch(sends, now)
+    _, _, *arrays = batch.values()
     values = (now, now // DAY_MS + day, *arrays)
     return list(batch.rows((await connection.exec_driver_sql(COMMIT.sql, values)).one()))
 

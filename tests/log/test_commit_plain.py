@@ -119,8 +119,8 @@ async def by_first(connection: AsyncConnection, sends: Sequence[Send], now: int,
 
 
 async def by_second(connection: AsyncConnection, sends: Sequence[Send], now: int, day: int) -> Any:
-    batch = Batch(sends)
-    values = (now, day, *batch.values(now)[2:])
+    batch = Batch(sends, now)
+    values = (now, day, *batch.values()[2:])
     answer = (await connection.exec_driver_sql(COMMIT.sql, values)).one()
     return [tuple(row) for row in batch.rows(answer)]
 
@@ -158,8 +158,8 @@ async def test_given_one_odd_send_when_written_then_only_its_chat_is_decided_by_
 ) -> None:
     plain, odd = await a_chat(), await a_chat()
     async with database.statement() as connection:
-        batch = Batch([a_send(odd, 1), a_send(plain, 2), a_send(odd, 3, account=7)])
-        values = batch.values(NOW)
+        batch = Batch([a_send(odd, 1), a_send(plain, 2), a_send(odd, 3, account=7)], NOW)
+        values = batch.values()
         await connection.exec_driver_sql(ENSURE_DAY.sql, (NOW // DAY_MS,))
 
         answer = (await connection.exec_driver_sql(COMMIT.sql, values)).one()
