@@ -359,7 +359,11 @@ def _health(gateway: Gateway, trunk: Trunk) -> Health:
             await connection.exec_driver_sql("select 1")
 
     health = Health(
-        gateway, lambda: any(shard.up for shard in bus.shards), probe, lambda: trunk.ladder.step
+        gateway,
+        lambda: any(shard.up for shard in bus.shards),
+        probe,
+        lambda: trunk.ladder.step,
+        lambda: {f"{one.address.host}:{one.address.port}": one.up for one in bus.shards},
     )
     told = bus.on_back
 

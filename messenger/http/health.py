@@ -47,7 +47,11 @@ class Health:
         bus_up: Callable[[], bool],
         probe: Callable[[], Awaitable[None]],
         step: Callable[[], int] = lambda: 0,
+        shards: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
+        """`step`: of the shedding ladder; `shards`: each Redis by its address, whether it is up."""
+        self._shards = shards
+        self._shard: dict[str, Dependency] = {}
         self._gateway = gateway
         self._bus_up = bus_up
         self._probe = probe
@@ -60,6 +64,10 @@ class Health:
     def bus_changed(self) -> None:
         """Links went or came back."""
         self._bus.found(up=self._bus_up())
+        shards = self._shards()
+        self._shard = {name: self._shard.get(name) or Dependency() for name in shards}
+        for name, up in shards.items():
+            self._shard[name].found(up=up)
 
     def report(self) -> tuple[bool, Mapping[str, Any]]:
         """(ready, what an operator reads)."""
@@ -84,6 +92,7 @@ class Health:
             "loop_lag_s": round(max(0.0, lag), 3),
             "postgresql": self._database.shown(),
             "redis_bus": self._bus.shown(),
+            "redis_shards": {name: shard.shown() for name, shard in self._shard.items()},
         }
 
     async def run(self) -> None:

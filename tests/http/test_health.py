@@ -17,6 +17,7 @@ class World:
 
     def __init__(self) -> None:
         self.bus_up = self.database_up = True
+        self.shards: dict[str, bool] = {}
         self.probed = asyncio.Event()
 
     async def probe(self) -> None:
@@ -40,7 +41,9 @@ async def watched(
     platform: Platform, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Health]:
     monkeypatch.setattr(health, "PROBE_S", 0.02)
-    found = Health(platform.node.gateway, lambda: world.bus_up, world.probe)
+    found = Health(
+        platform.node.gateway, lambda: world.bus_up, world.probe, shards=lambda: world.shards
+    )
     task = asyncio.get_running_loop().create_task(found.run())
     yield found
     task.cancel()
@@ -102,3 +105,32 @@ async def test_given_a_loop_when_it_stalls_then_the_node_is_not_ready(
     ready, body = watched.report()
 
     assert (ready, body["why"]) == (False, ["loop lag"])
+
+
+async def test_given_one_shard_lost_when_asked_then_it_is_named_and_the_node_stays_ready(
+    watched: Health, world: World
+) -> None:
+    world.shards = {"10.0.0.1:7001": True, "10.0.0.2:7001": True}
+    before = watched.report()[1]["redis_shards"]["10.0.0.2:7001"]["since"]
+    world.shards["10.0.0.2:7001"] = False
+
+    ready, body = watched.report()
+
+    assert ready
+    states = {name: shard["state"] for name, shard in body["redis_shards"].items()}
+    assert states == {"10.0.0.1:7001": "up", "10.0.0.2:7001": "down"}
+    assert body["redis_shards"]["10.0.0.2:7001"]["since"] >= before
+
+
+async def test_given_a_node_that_is_not_ready_when_it_stays_so_then_since_when_does_not_move(
+    watched: Health, monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    assert watched.report()[1]["not_ready_since"] is None
+    monkeypatch.setattr(health, "BUS_AWAY_S", 0.0)
+    world.bus_up = False
+    first = watched.report()[1]["not_ready_since"]
+    await world.probed_again()
+
+    assert watched.report()[1]["not_ready_since"] == first
+    world.bus_up = True
+    assert watched.report()[1]["not_ready_since"] is None
