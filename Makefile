@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test cover check format-check format lint types layers spell \
-        proofs bench docs lock secrets clean
+        proofs bench soak docs lock secrets clean
 
 newest := python3 python3.14 python3.13 python3.12 python3.11
 fits := import sys; raise SystemExit(sys.version_info < (3, 11))
@@ -58,6 +58,9 @@ proofs: .venv/.dev ## long runs: soak, season, millions of rows
 
 bench: .venv/.run ## all benchmarks on this machine
 	$(BIN)/peyk bench $(ARGS)
+
+soak: .venv/.run ## mixed load for 11 minutes: does anything grow? ARGS="--minutes 60"
+	$(BIN)/peyk bench soak $(ARGS)
 
 docs: .venv/.dev ## the generated pages
 	$(BIN)/python -m messenger.reference

@@ -66,6 +66,9 @@ class Scale(Struct, frozen=True):
     """Of `slow_reader` while all read."""
     posts_per_s: float = 2.0
     """Of `slow_reader`, to all readers."""
+    soak_s: float = 660.0
+    soak_people: int = 80
+    soak_sample_s: float = 60.0
     churned: int = 12_000
     drained: int = 5_000
     idle: tuple[int, ...] = (5_000, 15_000)
