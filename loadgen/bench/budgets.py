@@ -15,6 +15,7 @@ BUDGETS: Mapping[str, str] = {
     "slow_reader": "<= 200 KiB a stalled one, all 3008 in <= 15 s, others' p99 x 1.2",
     "churn": "objects and memory flat within 1 %",
     "drain": "all see 3001, nothing acked is lost, exit 0 in 30 s",
+    "peers": "a room <= 1.3 x NATS; the others for orientation",
     "soak": "lost, doubled, swapped 0; memory, descriptors, tasks, Redis, PostgreSQL flat",
     "reconnect_storm": "all back and caught up in <= 10 s, others' p99 <= 50 ms",
 }
@@ -31,6 +32,7 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "slow_reader": ("stalled", "slow_closes", "kib_per_stalled", "seconds_to_3008", "p99_ratio"),
     "churn": ("objects_grown", "rss_grown"),
     "drain": ("seen_3001", "seconds_to_exit", "exit"),
+    "peers": ("peyk_cpu_us", "peyk_by_peer", "spread", "peer_lost", "skipped"),
     "soak": ("flat", "not_flat", "grown"),
     "reconnect_storm": ("back_s", "caught_up_s", "beside_p99_ms", "retries"),
 }

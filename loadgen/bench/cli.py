@@ -33,6 +33,7 @@ from loadgen.bench import (
 )
 from loadgen.bench.budgets import BUDGETS, HEADLINES
 from loadgen.bench.driver import LoadError
+from loadgen.bench.peers import compare
 from loadgen.bench.row import Row
 from loadgen.bench.stage import Scale, Stage, staged
 from loadgen.machine import this_machine
@@ -62,6 +63,7 @@ LONGEST_S = 400.0
 """Of one benchmark, the start of its platform included."""
 GC_THRESHOLDS = (100_000, 50, 1_000)
 """Python's own would stop the driver for tens of milliseconds, and be taken for the server."""
+PEERS = "peers"
 KNOWN = {**BENCHMARKS, **APART}
 EXPECTED = (LoadError, PlatformError, RpcError, HttpError, OSError, TimeoutError)
 
@@ -72,13 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(KNOWN)}")
     parser.add_argument("--json", type=Path, help="write the lines there instead of to stdout")
+    parser.add_argument("--peers", action="store_true", help="compare with servers of others")
     parser.add_argument("--minutes", type=float, default=11.0, help="of the soak (default 11)")
     parser.add_argument("--seed", type=int, default=7, help="of random ids")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - set(KNOWN):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
     _prepare()
-    names = given.names or list(BENCHMARKS)
+    names = given.names or ([] if given.peers else list(BENCHMARKS))
+    names += [PEERS] if given.peers else []
     console = Console(stderr=True, soft_wrap=True)
     try:
         scale = Scale(soak_s=60 * given.minutes)
@@ -108,41 +112,42 @@ def exit_code(rows: Sequence[Row]) -> int:
 
 async def _all(names: Sequence[str], seed: int, scale: Scale, console: Console) -> list[Row]:
     machine = await asyncio.to_thread(this_machine)
-    rows = []
+    rows: list[Row] = []
     for name in names:
         console.print(f"{name}: meant {BUDGETS[name]} ...", highlight=False)
-        row = await _one(name, seed, scale)
-        row.sign(machine)
-        row.more["seed"] = seed
-        rows.append(row)
-        console.print(summary(row), highlight=False)
+        for row in await _one(name, seed, scale):
+            row.sign(machine)
+            row.more["seed"] = seed
+            rows.append(row)
+            console.print(summary(row), highlight=False)
     return rows
 
 
-async def _one(name: str, seed: int, scale: Scale) -> Row:
+async def _one(name: str, seed: int, scale: Scale) -> list[Row]:
     """A benchmark on a platform of its own; what stops it makes its row INVALID."""
-    row = Row(name=name)
+    rows = [Row(name=name)]
     complaints: list[str] = []
     longest_s = LONGEST_S + (scale.soak_s if name in APART else 0.0)
     try:
         async with asyncio.timeout(longest_s), staged(seed, scale) as stage:
             try:
-                row = await KNOWN[name](stage)
+                rows = await compare(stage) if name == PEERS else [await KNOWN[name](stage)]
             finally:
                 complaints = stage.platform.complaints()
     except* EXPECTED as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        row.invalid(f"{type(error).__name__}: {error}"[:400])
+        rows[0].invalid(f"{type(error).__name__}: {error}"[:400])
     if complaints:
-        row.invalid(f"the server logged {len(complaints)} errors; the first: {complaints[0]}"[:400])
-    return row
+        first = f"the server logged {len(complaints)} errors; the first: {complaints[0]}"
+        rows[0].invalid(first[:400])
+    return rows
 
 
 def summary(row: Row) -> str:
     """One line for people."""
-    parts = [f"  n {row.n:,}"]
+    parts = [f"  {row.name}: n {row.n:,}"]
     if row.rate_per_s is not None:
         parts.append(f"{row.rate_per_s:,.0f}/s")
     if row.cpu_us is not None:
@@ -156,7 +161,7 @@ def summary(row: Row) -> str:
         parts.append(f"{row.kib_per_session:g} KiB a session")
     if row.lost is not None:
         parts.append(f"lost {row.lost}, doubled {row.duplicated}, swapped {row.reordered}")
-    wanted = HEADLINES.get(row.name, ())
+    wanted = HEADLINES.get(row.name, HEADLINES[PEERS] if "peyk_by_peer" in row.more else ())
     parts += [f"{name} {row.more[name]}" for name in wanted if name in row.more]
     if not row.valid:
         parts.append("INVALID: " + "; ".join(row.more.get("invalid", [])))

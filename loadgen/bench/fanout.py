@@ -36,7 +36,7 @@ async def run_10k(stage: Stage) -> Row:
     async with beside(stage, BESIDE_PAIRS, BESIDE_PER_S) as direct:
         await asyncio.sleep(stage.scale.warm_up_s)
         await direct.window()
-        units, cost = await _measure(stage, room, W)
+        units, cost = await measure(stage, room, W)
         await judge(stage, room, row)
         heard = await direct.end(stage, row)
     row.doubt(cost)
@@ -50,19 +50,19 @@ async def run_10k(stage: Stage) -> Row:
 
 async def _both(stage: Stage, room: Room, row: Row) -> None:
     """With one post in flight, then with W."""
-    units, cost = await _measure(stage, room, 1)
+    units, cost = await measure(stage, room, 1)
     row.doubt(cost)
     row.cpu_us_w1 = per_unit(cost, units)[0]
     row.more["w1_rate_per_s"] = round(units / cost.seconds, 1)
     row.more["w1_p50_ms"] = percentile_ms(room.waits, 0.5)
     row.more["w1_p99_ms"] = percentile_ms(room.waits, 0.99)
-    units, cost = await _measure(stage, room, W)
+    units, cost = await measure(stage, room, W)
     row.charge(cost, units)
     row.more["in_flight"] = W
     row.p50_ms, row.p99_ms = percentile_ms(room.waits, 0.5), percentile_ms(room.waits, 0.99)
 
 
-async def _measure(stage: Stage, room: Room, in_flight: int) -> tuple[int, Cost]:
+async def measure(stage: Stage, room: Room, in_flight: int) -> tuple[int, Cost]:
     """Deliveries and their cost; the samples are left in the room."""
     room.running = True
     for _ in range(in_flight):

@@ -69,6 +69,7 @@ class Scale(Struct, frozen=True):
     soak_s: float = 660.0
     soak_people: int = 80
     soak_sample_s: float = 60.0
+    peer_rounds: int = 3
     churned: int = 12_000
     drained: int = 5_000
     idle: tuple[int, ...] = (5_000, 15_000)

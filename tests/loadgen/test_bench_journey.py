@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from loadgen.bench.cli import BENCHMARKS
+from loadgen.bench.peer_servers import installed
+from loadgen.bench.peers import compare
 from loadgen.bench.stage import Scale, Stage, staged
 
 TINY = Scale(
@@ -37,6 +39,7 @@ TINY = Scale(
     slow_s=20.0,
     plain_s=0.5,
     posts_per_s=4.0,
+    peer_rounds=1,
     churned=40,
     drained=40,
 )
@@ -59,6 +62,9 @@ FIGURES = {
 """What each measures; the other figures of its row stay null."""
 ALL = set().union(*FIGURES.values())
 
+LONG = {"drain", "fanout_10k", "bus_hop"}
+"""With the others too long for every run: `make proofs`."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 
@@ -68,7 +74,10 @@ async def stage() -> AsyncIterator[Stage]:
         yield running
 
 
-@pytest.mark.parametrize("name", list(BENCHMARKS))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.proof) if name in LONG else name for name in BENCHMARKS],
+)
 async def test_given_a_small_scale_when_measured_then_all_is_counted_and_nothing_lost(
     name: str, stage: Stage
 ) -> None:
@@ -81,3 +90,19 @@ async def test_given_a_small_scale_when_measured_then_all_is_counted_and_nothing
     assert {name for name in ALL if getattr(row, name) is not None} == FIGURES[name]
     assert not stage.driver.sessions
     assert stage.platform.complaints() == []
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(not installed()[0], reason="neither nats-server nor mosquitto is installed")
+async def test_given_servers_of_others_when_compared_then_both_sides_lose_nothing(
+    stage: Stage,
+) -> None:
+    rows = await compare(stage)
+
+    assert {row.name for row in rows} == {
+        f"{name}_{work}" for name in installed()[0] for work in ("direct", "room")
+    }
+    for row in rows:
+        assert row.intact, row
+        assert row.more["peer_lost"] == row.more["peer_reordered"] == 0
+        assert row.more["peyk_by_peer"] > 0
