@@ -87,3 +87,25 @@ async def test_given_bulk_writes_when_asked_what_follows_then_it_comes_after_the
     await turns(1)
 
     assert log == ["at once", "0:x", "1:x", "2:x", "after", "late:x"]
+
+
+async def test_given_a_round_that_just_began_when_more_is_written_then_it_waits_and_is_joined() -> (
+    None
+):
+    log: list[str] = []
+    turn = Turn(asyncio.get_running_loop())
+    connection = Connection(turn, log, "a")
+    connection.write_bulk("1")
+    await turns(2)
+    assert log == ["a:1"]
+
+    connection.write_bulk("2")
+    await turns(3)
+    connection.write_bulk("3")
+    assert log == ["a:1"]
+    left = asyncio.Event()
+    turn.after_bulk(left.set)
+    async with asyncio.timeout(5):
+        await left.wait()
+
+    assert log == ["a:1", "a:2+3"]
