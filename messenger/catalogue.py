@@ -157,6 +157,8 @@ def _rpc_text(rpc: Rpc) -> str:
     if rpc.limits:
         rules = (f"`{name}` {_figures(name)}" for name in rpc.limits)
         lines.append(f"* limits: {', '.join(rules)}\n")
+    if rpc.shed is not None:
+        lines.append(f"* under overload: 1000, on step {int(rpc.shed)} of the ladder\n")
     return "".join(lines)
 
 
