@@ -18,6 +18,7 @@ CODE_DAYS = 7  # long enough to look into abuse
 REVOKED_DAYS = 90  # longer than any token lives; until then a stolen copy is recognised
 UNDO_DAYS = 30
 EVERY_S = 600.0
+CLAIM_MS = 600_000  # a change lives for seconds; the clocks of two nodes may differ
 BATCH = 100
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Housekeeping:
         now = self._now_ms()
         await self._codes.purge(now - CODE_DAYS * DAY_MS)
         await self._devices.purge_revoked(now - REVOKED_DAYS * DAY_MS)
+        await self._people.settle_names(now - CLAIM_MS, now, BATCH)
         before = now - UNDO_DAYS * DAY_MS
         doomed = await self._people.doomed(before, BATCH)
         forgotten = 0

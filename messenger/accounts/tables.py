@@ -93,6 +93,7 @@ username = Table(
     Column("target_id", BigInteger, nullable=False),
     Column("frozen", Boolean, nullable=False, server_default=false()),
     big("tombstone_until"),
+    Index("username_claimed", "tombstone_until", postgresql_where=text("tombstone_until < 0")),
     Index("username_chats", "name_fold", postgresql_where=text("kind = 2")),
 )
 

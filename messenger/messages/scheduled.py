@@ -38,6 +38,7 @@ from messenger.wire.codes import ErrorCode
 
 PER_CHAT = 100
 AHEAD_MS = 365 * 86_400_000
+LAST_DAY_MS = 7 * 86_400_000  # later nobody remembers having planned it
 EVERY_S = 1.0
 BATCH = 100
 ANSWER_S = 5.0  # longer than the committer's deadline: it answers everything
@@ -64,13 +65,15 @@ REMOVE = Statement(
     key="chat_id",
 )
 CLAIM = Statement(
-    "select chat_id, id, sender_id, kind, flags, reply_seq, media_id, body, extra::text, digest"
-    " from scheduled where due <= $1 order by due limit $2 for update skip locked",
+    "select chat_id, id, sender_id, kind, flags, reply_seq, media_id, body, extra::text, digest,"
+    " waits_since from scheduled where due <= $1 order by due limit $2 for update skip locked",
     key="chat_id",
     cold=True,
 )
 DELAY = Statement(
-    "update scheduled set due = $3 where chat_id = $1 and id = $2",
+    "update scheduled set due = $3,"
+    " waits_since = case when waits_since = 0 then due else waits_since end"
+    " where chat_id = $1 and id = $2",
     key="chat_id",
 )
 DONE = Statement("delete from scheduled where chat_id = $1 and id = $2", key="chat_id")
@@ -160,7 +163,8 @@ class Schedule:
     async def fire(self) -> int:
         """Send what is due now and not claimed by another worker; returns how many are finished.
 
-        One that may not be sent yet is due again when it may: it must not stand before others.
+        One that may not be sent yet is due again when it may: it must not stand before others. It
+        is given up a week after the day that its sender chose.
         """
         finished = 0
         async with self._db.transaction() as connection:
@@ -168,13 +172,16 @@ class Schedule:
             rows: Sequence[Any] = claimed.fetchall()
             answers = await self._send([_send_of(row) for row in rows]) if rows else []
             for row, answer in zip(rows, answers, strict=True):
-                if isinstance(answer, Written) or _is_final(answer):
+                if isinstance(answer, Written) or _is_final(answer) or self._is_late(row[10]):
                     await connection.exec_driver_sql(DONE.sql, (row[0], row[1]))
                     finished += 1
                 else:
                     again = self._now_ms() + _wait_ms(answer)
                     await connection.exec_driver_sql(DELAY.sql, (row[0], row[1], again))
         return finished
+
+    def _is_late(self, waits_since: int) -> bool:
+        return 0 < waits_since < self._now_ms() - LAST_DAY_MS
 
     async def _send(self, sends: Sequence[Send]) -> list[Written | Refused]:
         """The answers in order. The rows' locks are on another connection than the commit."""
@@ -210,7 +217,7 @@ def _wait_ms(refused: Refused) -> int:
 
 
 def _send_of(row: Sequence[Any]) -> Send:
-    chat, number, sender, kind, flags, reply, media, body, extra, digest = row
+    chat, number, sender, kind, flags, reply, media, body, extra, digest, _ = row
     return Send(
         chat=ChatId(chat),
         account=sender,

@@ -60,6 +60,7 @@ scheduled = Table(
     Column("body", Text),
     json("extra"),
     big("created_at"),
+    big("waits_since"),
     Index("scheduled_due", "due"),
     Index("scheduled_sender", "sender_id"),
 )

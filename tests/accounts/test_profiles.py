@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from messenger.accounts.housekeeping import CLAIM_MS
 from messenger.accounts.profiles import Profiles
 from messenger.accounts.protocol import Resolve
 from messenger.accounts.store.people import NameKind
@@ -240,7 +241,7 @@ async def test_given_many_names_in_parallel_when_set_then_all_but_the_carried_on
     await asyncio.gather(*(world.call(mina, "accounts.update", username=one) for one in names))
 
     carried = (await world.call(mina, "accounts.me"))["username"]
-    where = "target_id = $1 and tombstone_until = 0"
+    where = "target_id = $1 and tombstone_until <= 0"
     assert await world.count("username", where, mina.account) == 1
     assert await world.count("username", where + " and name_fold = $2", mina.account, carried) == 1
 
@@ -282,3 +283,32 @@ async def test_given_an_update_that_changes_nothing_when_made_then_nothing_is_to
 
     assert answer["about"] == "همین"
     assert await world.count("account_event", where, mina.account) == before
+
+
+async def test_given_a_name_claimed_by_one_that_died_when_the_house_is_kept_then_it_is_free(
+    world: World, mina: Person, reza: Person
+) -> None:
+    people, name = world.accounts.people, f"lost{mina.account}"[:20]
+    assert await people.claim_name(name, NameKind.ACCOUNT, mina.account, world.clock.now_ms())
+
+    await world.accounts.housekeeping.round()
+    with pytest.raises(Refused) as taken:  # its holder may still be at it
+        await world.call(reza, "accounts.update", username=name)
+    world.clock.passes(seconds=CLAIM_MS / 1_000 + 1)
+    await world.accounts.housekeeping.round()
+
+    assert taken.value.code == ErrorCode.USERNAME_TAKEN
+    assert (await world.call(reza, "accounts.update", username=name))["username"] == name
+
+
+async def test_given_a_name_that_is_carried_when_the_house_is_kept_then_it_stays(
+    world: World, mina: Person, reza: Person
+) -> None:
+    name = f"kept{mina.account}"[:20]
+    await world.call(mina, "accounts.update", username=name)
+    world.clock.passes(seconds=CLAIM_MS / 1_000 + 1)
+
+    await world.accounts.housekeeping.round()
+
+    assert await world.count("username", "name_fold = $1 and tombstone_until = 0", name) == 1
+    assert (await world.call(reza, "accounts.resolve", username=name))["account"]["id"] == mina.id

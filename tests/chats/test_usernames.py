@@ -6,7 +6,7 @@ from messenger.feature import Refused
 from messenger.wire.codes import ErrorCode
 from tests.chats.world import Person, World
 
-HELD = "target_id = $1 and tombstone_until = 0"
+HELD = "target_id = $1 and tombstone_until <= 0"
 
 
 async def test_given_many_names_at_once_then_the_chat_holds_the_one_it_carries(

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from messenger.feature import Refused
+from messenger.log.rendering import DAY_MS
 from messenger.messages.aside import Aside
 from messenger.messages.scheduled import Schedule
 from messenger.wire.codes import ErrorCode
 from tests.conftest import Stores
 from tests.messages.office import Office, Person, an_office
+from tests.support.people import becomes
 
 
 def in_ms(ms: int) -> int:
@@ -175,6 +177,47 @@ async def test_given_a_sender_who_left_when_it_is_due_then_it_is_dropped(office:
             continue
 
     assert await office.counts(chat) == (0, 0)
+
+
+async def test_given_a_message_that_stays_refused_when_its_week_is_over_then_it_is_given_up(
+    office: Office,
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    await mina.sends(chat, schedule_at=in_ms(3_600_000))
+    await office.set_chat(chat, slow_s=3_600)
+    await mina.sends(chat)  # from here on slow mode refuses, again and again
+    schedule = Schedule(office.database, office.chats, office.committer, Aside())
+
+    async def comes_round(since: int) -> None:
+        sql = "update scheduled set due = 1, waits_since = $2 where chat_id = $1 returning 1"
+        await office.rows(sql, chat, since)
+        await schedule.fire()
+
+    await comes_round(in_ms(-6 * DAY_MS))
+    assert await rows_left(office, chat) == 1
+    await comes_round(in_ms(-8 * DAY_MS))
+
+    await becomes(lambda: rows_left(office, chat), 0)  # the office's own task may be at it
+    assert await office.counts(chat) == (1, 1)
+
+
+async def test_given_a_message_that_must_wait_when_delayed_then_its_own_day_is_kept(
+    office: Office,
+) -> None:
+    mina = await office.person()
+    chat = await office.chat([mina])
+    await mina.sends(chat, schedule_at=in_ms(3_600_000))
+    await office.set_chat(chat, slow_s=3_600)
+    await mina.sends(chat)
+
+    async def since() -> list[int]:
+        sql = "select waits_since from scheduled where chat_id = $1"
+        return [row[0] for row in await office.rows(sql, chat)]
+
+    await make_due(office, chat)
+
+    await becomes(since, [1])
 
 
 BAD: dict[str, tuple[dict[str, Any], ErrorCode]] = {

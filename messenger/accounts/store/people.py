@@ -65,9 +65,10 @@ UPDATE = Statement(
     key="account_id",
 )
 CLAIM_NAME = Statement(
-    "insert into username as u (name_fold, kind, target_id) values ($1, $2, $3)"
-    " on conflict (name_fold) do update"
-    " set kind = excluded.kind, target_id = excluded.target_id, tombstone_until = 0"
+    "insert into username as u (name_fold, kind, target_id, tombstone_until)"
+    " values ($1, $2, $3, -$4::bigint) on conflict (name_fold) do update"
+    " set kind = excluded.kind, target_id = excluded.target_id,"
+    " tombstone_until = case when u.tombstone_until = 0 then 0 else excluded.tombstone_until end"
     " where (u.kind = excluded.kind and u.target_id = excluded.target_id)"
     " or (u.tombstone_until > 0 and u.tombstone_until <= $4 and not u.frozen)",
     key="name_fold",
@@ -78,7 +79,22 @@ RELEASE_NAME = Statement(
     key="name_fold",
 )
 OWNER_OF_NAME = Statement(
-    "select kind, target_id, frozen from username where name_fold = $1 and tombstone_until = 0",
+    "select kind, target_id, frozen from username where name_fold = $1 and tombstone_until <= 0",
+    key="name_fold",
+)
+CLAIMED = Statement(
+    "select name_fold, kind, target_id, tombstone_until from username"
+    " where tombstone_until < 0 and tombstone_until > $1 limit $2",
+    key="name_fold",
+    cold=True,
+)
+CARRIED_BY = {
+    1: Statement("select username from account where account_id = $1", key="account_id"),
+    2: Statement("select username from chat where chat_id = $1", key="chat_id"),
+}
+SETTLE_NAME = Statement(
+    "update username set tombstone_until = $3"
+    " where name_fold = $1 and tombstone_until = $2 and not frozen",
     key="name_fold",
 )
 DELETED_BEFORE = Statement(
@@ -259,6 +275,18 @@ class PeopleStore:
     async def claim_name(self, name: str, kind: NameKind, target: int, now_ms: int) -> bool:
         """Make the username the target's; False when it is another's. One winner of a race."""
         return bool(await execute(self._db, CLAIM_NAME, name, int(kind), target, now_ms))
+
+    async def settle_names(self, before_ms: int, now_ms: int, limit: int) -> int:
+        """Free the names claimed before then that nobody carries; how many claims were looked at.
+
+        The process died between the claim and the change that it was for.
+        """
+        claims = await rows(self._db, CLAIMED, -before_ms, limit)
+        for name, kind, target, claimed in claims:
+            found = await rows(self._db, CARRIED_BY[kind], target)
+            carried = bool(found) and found[0][0] == name
+            await execute(self._db, SETTLE_NAME, name, claimed, 0 if carried else now_ms)
+        return len(claims)
 
     async def release_name(self, name: str, kind: NameKind, target: int, until_ms: int) -> bool:
         """Leave the username to nobody until `until_ms`; False when frozen or not the target's."""
