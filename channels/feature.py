@@ -11,21 +11,27 @@ from msgspec import Struct
 
 from channels import protocol as wire
 from channels.creating import Owning
+from channels.discovery import Discovery
 from channels.facts import ChannelFacts
 from channels.following import Following
 from channels.measuring import Delays
+from channels.moderating import Moderating
 from channels.posting import Posting
 from channels.reach import Reach
+from channels.sanctions import InForce
 from channels.standing import Seats
 from channels.statistics import Figuring
+from channels.store.directory import DirectoryStore
 from channels.store.figures import FigureStore
 from channels.store.follows import FollowStore
 from channels.store.offers import OfferStore
+from channels.store.reports import ReportStore
 from channels.store.views import ViewStore
 from channels.viewing import Viewing
 from messenger.accounts.store.people import PeopleStore
 from messenger.bus.bus import Bus
 from messenger.chats.groups import Groups
+from messenger.chats.objects import Views
 from messenger.chats.store.chats import ChatRows
 from messenger.db.engine import Database
 from messenger.feature import Background, Feature, Rpc, Shed
@@ -49,7 +55,12 @@ class Channels(Struct, frozen=True):
     delays: Delays
     """`delivered` is for the gateway, which sets `after_bulk`."""
     figuring: Figuring
+    gate: InForce
+    """For messages: what sanctions forbid."""
+    discovery: Discovery
     db: Database
+    mint: Callable[[], int]
+    chat_log: ChatStore
     now_ms: Callable[[], int]
 
     def on_delivered(self, topic: str, update: bytes, readers: int) -> None:
@@ -69,6 +80,7 @@ def assemble(
     limits: Limits,
     people: PeopleStore,
     chat_log: ChatStore,
+    mint: Callable[[], int],
     *,
     now_ms: Callable[[], int] = wall_ms,
 ) -> Channels:
@@ -76,7 +88,9 @@ def assemble(
     chats, views = ChatRows(db), ViewStore(db)
     facts, seats = ChannelFacts(chats, now_ms), Seats(chats, now_ms)
     reach = Reach(bus, facts, views)
-    rules = Following(FollowStore(db), facts, limits, now_ms, lambda _chat: None)
+    gate = InForce(ReportStore(db), now_ms)
+    discovery = Discovery(DirectoryStore(db), chats, gate, bus, now_ms)
+    rules = Following(FollowStore(db), facts, limits, now_ms, gate, discovery.changed)
     delays = Delays(now_ms)
     figuring = Figuring(FigureStore(db), views, seats, rules, delays, now_ms)
     viewing = Viewing(views, chat_log, reach, figuring.moved)
@@ -89,22 +103,46 @@ def assemble(
         reach=reach,
         delays=delays,
         figuring=figuring,
+        gate=gate,
+        discovery=discovery,
+        mint=mint,
+        chat_log=chat_log,
         db=db,
         now_ms=now_ms,
     )
 
 
-def create(channels: Channels, groups: Groups) -> Feature:
+def create(channels: Channels, groups: Groups, views: Views) -> Feature:
     """The rpcs, and the tasks behind them."""
-    owning = Owning(channels.seats, groups, OfferStore(channels.db), channels.now_ms)
+    offers = OfferStore(channels.db)
+    owning = Owning(channels.seats, groups, offers, channels.now_ms)
+    moderating = Moderating(
+        ReportStore(channels.db),
+        channels.gate,
+        channels.seats,
+        offers,
+        channels.chat_log,
+        channels.mint,
+        channels.now_ms,
+        channels.rules.changed,
+    )
+    finding = channels.discovery.rpcs(views)
     return Feature(
         "channels",
-        rpcs=(*_owning(owning), *_posts(channels)),
+        rpcs=(
+            *_owning(owning),
+            *_posts(channels),
+            *_moderating(moderating),
+            Rpc("channels.search", wire.Search, finding.search, limits=("search",)),
+            Rpc("channels.suggest", wire.Suggest, finding.suggest, limits=("search",)),
+        ),
         tasks=(
             Background("channels.facts", channels.facts.run),
             Background("channels.views", channels.viewing.run),
             Background("channels.reach", channels.reach.run),
             Background("channels.figures", channels.figuring.run),
+            Background("channels.sanctions", channels.gate.run),
+            Background("channels.directory", channels.discovery.run),
         ),
     )
 
@@ -120,6 +158,18 @@ def _owning(owning: Owning) -> Sequence[Rpc]:
             limits=("msg.account",),
         ),
         Rpc("channels.log", wire.Log, owning.log, limits=("history",), shed=Shed.HISTORY),
+    ]
+
+
+def _moderating(moderating: Moderating) -> Sequence[Rpc]:
+    often, seldom = ("history",), ("msg.account",)
+    return [
+        Rpc("channels.reports", wire.Reports, moderating.reports, limits=often),
+        Rpc("channels.take_report", wire.OneReport, moderating.take, limits=seldom),
+        Rpc("channels.decide_report", wire.Decide, moderating.decide, limits=seldom),
+        Rpc("channels.sanctions", wire.OfChannel, moderating.sanctions, limits=often),
+        Rpc("channels.appeal", wire.Appeal, moderating.appeal, limits=seldom),
+        Rpc("channels.decide_appeal", wire.DecideAppeal, moderating.decide_appeal, limits=seldom),
     ]
 
 

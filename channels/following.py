@@ -9,6 +9,7 @@ again; nobody is turned away for good.
 from collections.abc import Callable
 
 from channels.facts import ChannelFacts, is_verified
+from channels.sanctions import InForce
 from channels.store.follows import FollowStore
 from messenger.chats.rules import JoinSource
 from messenger.chats.store.chats import ChatRow
@@ -31,8 +32,10 @@ class Following:
         facts: ChannelFacts,
         limits: Limits,
         now_ms: Callable[[], int],
+        in_force: InForce,
         on_changed: Callable[[ChatId], None],
     ) -> None:
+        self._in_force = in_force
         self._store = store
         self._facts = facts
         self._limits = limits
@@ -53,6 +56,7 @@ class Following:
 
     def check_join(self, row: ChatRow, caller: Caller) -> None:
         """Per node: n nodes let in n times as many."""
+        self._in_force.check_join(row.chat)
         verified = is_verified(row, self._now_ms())
         rule = "join.verified" if verified else "join.channel"
         try:

@@ -248,6 +248,8 @@ class ReportInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     state: ReportState
     seq: int | None = None
+    post: str | None = None
+    """Its text, where it is not deleted."""
     assignee: str | None = None
     case: str | None = None
 

@@ -20,9 +20,14 @@ class Seats:
         self._chats = chats
         self._now_ms = now_ms
 
+    async def of_any_kind(self, chat: ChatId, account: AccountId) -> tuple[ChatRow, Seat]:
+        """Reports and sanctions are of groups too."""
+        row, seat, _ = await self._chats.entered(chat, account)
+        return row, seat
+
     async def member(self, chat: ChatId, account: AccountId) -> tuple[ChatRow, Seat]:
         """Members of other kinds of chat are told that this one is no channel."""
-        row, seat, _ = await self._chats.entered(chat, account)
+        row, seat = await self.of_any_kind(chat, account)
         if row.kind is not Kind.CHANNEL:
             raise Refused(ErrorCode.INVALID, {"field": "chat", "why": "not a channel"})
         return row, seat

@@ -214,7 +214,7 @@ def _people_and_chats(trunk: Trunk) -> tuple[Accounts, Chats, Channels | None]:
     posts = None
     if "channels" in trunk.settings.features:
         posts = channels.feature.assemble(
-            database, trunk.stores.bus, trunk.limits, accounts.people, trunk.chats
+            database, trunk.stores.bus, trunk.limits, accounts.people, trunk.chats, mint
         )
         trunk.delivery.audience = posts.facts.audience
     chats = messenger.chats.feature.assemble(
@@ -268,6 +268,7 @@ def _features(
             trunk.cursors,
             trunk.indexer,
             TextBounds(trunk.settings.message_chars, trunk.settings.message_bytes),
+            gate=posts.gate if posts is not None else None,
             posts=posts.posts if posts is not None else None,
             sheds=trunk.ladder.sheds,
         ),
@@ -282,7 +283,7 @@ def _features(
         ),
     ]
     if posts is not None:
-        features.append(channels.feature.create(posts, chats.groups))
+        features.append(channels.feature.create(posts, chats.groups, chats.views))
     names = ["system", *(feature.name for feature in features)]
     return [messenger.gateway.system.create(trunk.settings, names), *features]
 

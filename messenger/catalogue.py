@@ -111,7 +111,7 @@ def features() -> list[Feature]:
         settings, nothing, nothing, nothing, nothing, nothing, nothing, sender=nothing
     )
     chats = messenger.chats.feature.assemble(settings, nothing, nothing, nothing, accounts, nothing)
-    posts = channels.feature.assemble(nothing, nothing, nothing, nothing, nothing)
+    posts = channels.feature.assemble(nothing, nothing, nothing, nothing, nothing, nothing)
     return [
         messenger.gateway.system.create(settings, []),
         messenger.accounts.feature.create(accounts),
@@ -120,7 +120,7 @@ def features() -> list[Feature]:
             nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing
         ),
         messenger.sync.feature.create(nothing, nothing, nothing, nothing, nothing, 100),
-        channels.feature.create(posts, chats.groups),
+        channels.feature.create(posts, chats.groups, chats.views),
     ]
 
 

@@ -12,6 +12,7 @@
 | `watch:{A}`, `seen:{A}` | SET, STRING | who watches presence; last activity | 60 s, 35 days |
 | `rl:{K}:<rule>` | HASH | token bucket: level, at | time to full |
 | `reach:{C}:<seq>` | HYPERLOGLOG | who saw a post without being a subscriber | 30 days |
+| `lease:{directory}` | STRING | a node walks the directory of channels | 25 s |
 | `node:{nN}`, `wip:{nN}` | STRING, HASH | lease (and topic of orders); intents | 6 s |
 """
 
@@ -49,6 +50,11 @@ def idempotency_key(topic: str, key: str) -> str:
 
 def reach_key(chat: int, seq: int) -> str:
     return f"reach:{{{chat}}}:{seq}"
+
+
+def directory_key() -> str:
+    """Held by the node that walks the directory of channels."""
+    return "lease:{directory}"
 
 
 def session_key(account: int) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from messenger.delivery.fanout import Delivery, dirty_update
-from messenger.feature import Caller, Refused
+from messenger.feature import Caller, Refused, WriteGate
 from messenger.ids import ChatId
 from messenger.log.events import ChatFlag, EventLog, voice
 from messenger.messages.indexing import Indexer
@@ -40,7 +40,9 @@ class Editing:
         delivery: Delivery,
         indexer: Indexer,
         bounds: TextBounds,
+        gate: WriteGate | None = None,
     ) -> None:
+        self._gate = gate
         self._store = store
         self._events = events
         self._delivery = delivery
@@ -50,6 +52,8 @@ class Editing:
     async def edit(self, request: EditMessage, caller: Caller) -> Edited:
         """Own texts for 48 hours; forwards stay what they were."""
         chat = chat_of(request.chat)
+        if self._gate is not None:  # else an old post would say what a new one may not
+            self._gate.check(chat=chat, account=caller.account)
         text = checked_text(request.text, request.ents, self._bounds)
         extra = extra_text(await self._kept(chat, request))
         edited = await self._store.edit(chat, request.seq, caller.account, text, extra, WINDOW_MS)

@@ -57,10 +57,10 @@ def create(
 ) -> Feature:
     """`cursors.own_sends` and `indexer.written` are to be called with every committed batch."""
     store, aside = MessageStore(db, on_record=events.on_record), Aside()
-    schedule = Schedule(db, chats, committer, aside)
+    schedule = Schedule(db, chats, committer, aside, gate=gate)
     signing = Signing(posts) if posts is not None else None
     sending = Sending(committer, schedule, bounds, gate, signing)
-    editing = Editing(store, events, delivery, indexer, bounds)
+    editing = Editing(store, events, delivery, indexer, bounds, gate)
     forwarding = Forwarding(store, chats, committer, limits, gate, posts)
     reacting = Reacting(store, delivery, posts=posts)
     history = HistoryReader(store, reacting.late, posts)

@@ -17,7 +17,7 @@ import msgspec
 
 from messenger.db.engine import Database, StoreDown
 from messenger.db.statements import Statement
-from messenger.feature import Caller, Later, Refused
+from messenger.feature import Caller, Later, Refused, WriteGate
 from messenger.ids import ChatId, DeviceId
 from messenger.log.committer import Committer
 from messenger.log.events import MessageFlag
@@ -96,7 +96,10 @@ class Schedule:
         committer: Committer,
         aside: Aside,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        *,
+        gate: WriteGate | None = None,
     ) -> None:
+        self._gate = gate
         self._db = db
         self._chats = chats
         self._committer = committer
@@ -195,6 +198,8 @@ class Schedule:
 
         for number, send in enumerate(sends):
             try:
+                if self._gate is not None:  # it may have been closed since
+                    self._gate.check(chat=send.chat, account=send.account)
                 self._committer.append(send, partial(keep, number))
             except Refused as refused:
                 keep(number, refused)

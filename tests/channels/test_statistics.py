@@ -37,6 +37,7 @@ def parts(studio: Studio, clock: Clock) -> Channels:
         None,  # type: ignore[arg-type]  # nobody joins here
         studio.people,
         ChatStore(studio.db),
+        lambda: 0,
         now_ms=clock.now_ms,
     )
 

@@ -235,7 +235,7 @@ async def test_given_strangers_and_forwards_then_they_are_reach_and_never_views(
     reader = await studio.a_subscriber(chat)
     await mina.posts(chat)
     await mina.posts(private)
-    part = assemble(studio.db, studio.bus, None, studio.people, None)  # type: ignore[arg-type]  # not asked
+    part = assemble(studio.db, studio.bus, None, studio.people, None, None)  # type: ignore[arg-type]  # not asked
 
     await reza.views(chat, 1, 1)
     await reza.views(private, 1, 1)
