@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from channels.facts import is_verified
 from channels.lookalike import Candidate, alike, ranked, skeleton
 from channels.protocol import Found, Hits, Search, Suggest
-from channels.sanctions import InForce
+from channels.sanctions import Sanctioned
 from channels.standing import raw
 from channels.store.directory import DirectoryStore, Listing
 from messenger.bus.bus import Bus
@@ -44,7 +44,7 @@ class Discovery:
         self,
         store: DirectoryStore,
         chats: ChatRows,
-        in_force: InForce,
+        in_force: Sanctioned,
         bus: Bus,
         now_ms: Callable[[], int],
     ) -> None:

@@ -18,7 +18,7 @@ from channels.measuring import Delays
 from channels.moderating import Moderating
 from channels.posting import Posting
 from channels.reach import Reach
-from channels.sanctions import InForce
+from channels.sanctions import Sanctioned
 from channels.standing import Seats
 from channels.statistics import Figuring
 from channels.store.directory import DirectoryStore
@@ -55,7 +55,7 @@ class Channels(Struct, frozen=True):
     delays: Delays
     """`delivered` is for the gateway, which sets `after_bulk`."""
     figuring: Figuring
-    gate: InForce
+    gate: Sanctioned
     """For messages: what sanctions forbid."""
     discovery: Discovery
     db: Database
@@ -88,7 +88,7 @@ def assemble(
     chats, views = ChatRows(db), ViewStore(db)
     facts, seats = ChannelFacts(chats, now_ms), Seats(chats, now_ms)
     reach = Reach(bus, facts, views)
-    gate = InForce(ReportStore(db), now_ms)
+    gate = Sanctioned(ReportStore(db), now_ms)
     discovery = Discovery(DirectoryStore(db), chats, gate, bus, now_ms)
     rules = Following(FollowStore(db), facts, limits, now_ms, gate, discovery.changed)
     delays = Delays(now_ms)

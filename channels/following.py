@@ -9,7 +9,7 @@ again; nobody is turned away for good.
 from collections.abc import Callable
 
 from channels.facts import ChannelFacts, is_verified
-from channels.sanctions import InForce
+from channels.sanctions import Sanctioned
 from channels.store.follows import FollowStore
 from messenger.chats.rules import JoinSource
 from messenger.chats.store.chats import ChatRow
@@ -32,7 +32,7 @@ class Following:
         facts: ChannelFacts,
         limits: Limits,
         now_ms: Callable[[], int],
-        in_force: InForce,
+        in_force: Sanctioned,
         on_changed: Callable[[ChatId], None],
     ) -> None:
         self._in_force = in_force

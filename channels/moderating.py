@@ -28,7 +28,7 @@ from channels.protocol import (
     SanctionInfo,
     Sanctions,
 )
-from channels.sanctions import InForce
+from channels.sanctions import Sanctioned
 from channels.standing import Seats
 from channels.store.offers import OfferStore
 from channels.store.reports import Report, ReportStore, Sanction
@@ -52,7 +52,7 @@ class Moderating:
     def __init__(
         self,
         store: ReportStore,
-        in_force: InForce,
+        in_force: Sanctioned,
         seats: Seats,
         offers: OfferStore,
         chat_log: ChatStore,

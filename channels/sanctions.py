@@ -21,7 +21,7 @@ MOST = 100_000  # held in memory, ~300 bytes each; the newest beyond it do not h
 log = logging.getLogger(__name__)
 
 
-class InForce:
+class Sanctioned:
     """chat -> the strictest sanction that holds."""
 
     def __init__(self, store: ReportStore, now_ms: Callable[[], int]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from channels.discovery import Discovery
 from channels.lookalike import Candidate, alike, ranked, skeleton
-from channels.sanctions import InForce
+from channels.sanctions import Sanctioned
 from channels.store.directory import DirectoryStore
 from channels.store.reports import ReportStore
 from messenger.chats.store.chats import ChatRows
@@ -71,7 +71,7 @@ def discovery(studio: Studio) -> Discovery:
     def now_ms() -> int:
         return time.time_ns() // 1_000_000
 
-    in_force = InForce(ReportStore(studio.db), now_ms)
+    in_force = Sanctioned(ReportStore(studio.db), now_ms)
     return Discovery(DirectoryStore(studio.db), ChatRows(studio.db), in_force, studio.bus, now_ms)
 
 

@@ -15,7 +15,7 @@ from channels.moderation import (
     report_after,
     sanction_after,
 )
-from channels.sanctions import InForce
+from channels.sanctions import Sanctioned
 from channels.store.reports import ReportStore
 from messenger.feature import Refused
 from messenger.ids import AccountId, ChatId
@@ -235,7 +235,7 @@ async def test_given_a_sanction_whose_end_has_come_then_it_forbids_nothing(
         int(an_id()),
         chat,
     )
-    in_force = InForce(ReportStore(studio.db), lambda: now[0])
+    in_force = Sanctioned(ReportStore(studio.db), lambda: now[0])
     await in_force.read()
     with pytest.raises(Refused):
         in_force.check(chat=ChatId(chat), account=AccountId(1))
