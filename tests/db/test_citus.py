@@ -19,7 +19,7 @@ from messenger.db.citus import (
 from messenger.db.engine import Database
 from messenger.db.migrate import migrate
 
-LOCAL = {"generator", "report", "purge_job", "schema_version"}
+LOCAL = {"generator", "report", "sanction", "purge_job", "schema_version"}
 """The coordinator's: leases, and what moderators read."""
 UNIQUE = """
     select c.relname, array(select a.attname::text from pg_attribute a

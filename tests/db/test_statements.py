@@ -21,6 +21,19 @@ PACKAGES = (
     "channels",
 )
 LOCAL = {"generator", "report", "sanction", "moderator", "channel_directory"}
+UNRENDERED = {
+    f"channels.store.{name}"
+    for name in (
+        "figures.ADD_DAYS",
+        "figures.ADD_DELIVERY",
+        "figures.PUT_CURVE",
+        "follows.NAMED",
+        "views.ADD_FORWARDS",
+        "views.SET_REACH",
+    )
+}
+"""Have no rendering *one* yet: figures of channels, flushed by the minute. On shards they are right
+and slow, as the coordinator collects the arrays. The list may only get shorter."""
 TWO_KEYS = {"settle_members"}
 """Joins and leaves, not hot: copies the chat's truth under the account's lock, joining nothing."""
 OWN_KEY = {"direct": "lo_id", "phone": "phone_hash", "username": "name_fold", "otp": "phone_hash"}
@@ -80,13 +93,14 @@ def test_given_a_hot_statement_when_read_then_it_names_its_key_and_no_other(
     assert keys_in(statement.sql) <= {statement.key}
 
 
-@pytest.mark.parametrize("statement", HOT.values(), ids=HOT)
+@pytest.mark.parametrize("name", HOT)
 def test_given_a_hot_statement_when_rendered_for_shards_then_it_names_one_value_of_its_key(
-    statement: Statement,
+    name: str,
 ) -> None:
+    statement = HOT[name]
     sql = statement.one or statement.sql
 
-    assert names_one_key(sql, statement.key)
+    assert names_one_key(sql, statement.key) == (name not in UNRENDERED)
     assert keys_in(sql) <= {statement.key}
 
 
@@ -106,8 +120,8 @@ async def test_given_the_functions_of_the_database_when_read_then_each_stays_on_
     assert mixed == TWO_KEYS
 
 
-VALUE = re.compile(r"(chat_id|account_id|lo_id|phone_hash|name_fold) = (p_chat|p_account|p_lo)\b"
-                   r"|using \(chat_id\b")  # fmt: skip
+_KEY = r"(?:chat_id|account_id|lo_id|phone_hash|name_fold)"
+VALUE = re.compile(rf"\b{_KEY} = (?:p_chat|p_chat_id|p_account|p_lo)\b|using \(chat_id\b")
 """A table's key is given one value, or is that of the table it is joined with."""
 CALL = re.compile(r"\b([a-z_]+)\(")
 COMMENT = re.compile(r"--[^\n]*")
