@@ -118,7 +118,10 @@ class Moderating:
     async def appeal(self, request: Appeal, caller: Caller) -> Nothing:
         """The owner's, once; the sanction holds until somebody else has decided."""
         sanction = await self._sanction(request.case)
-        _, seat = await self._seats.of_any_kind(sanction.chat, caller.account)
+        try:
+            _, seat = await self._seats.of_any_kind(sanction.chat, caller.account)
+        except Refused:  # to strangers there is no such case either
+            raise Refused(ErrorCode.NOT_FOUND, {"what": "case"}) from None
         if seat.role != Role.OWNER:
             raise forbidden("owner")
         text = clean_text("text", request.text, lines=True)
