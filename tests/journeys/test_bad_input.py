@@ -23,9 +23,8 @@ from messenger.settings import Settings
 from messenger.wire.messages import RpcRequest
 from tests.support.platform import Platform, SignedIn, connected, running
 
-LIVELY = {"device", "otp", "generator", "account_head", "account", "account_event"}
-"""Leases and sign-ins write these by clock, and an update of one's own account may be a good one;
-tests/accounts/test_bad_input.py counts their rows for every bad field of its rpcs."""
+LIVELY = {"device", "otp", "generator"}
+"""Leases and sign-ins write these by clock."""
 UNKNOWN_ID = "9000000000000000001"
 HUGE = "9" * 40
 
