@@ -27,15 +27,15 @@ READY_S = 15.0
 
 
 class NodeProcess(Door):
-    """`peyk node` as a child of the test; the port stays over restarts."""
+    """`peyk node` as a child of the test; the port stays over restarts, the clock may step."""
 
     def __init__(self, servers: Servers, home: Path, **environ: str) -> None:
         port = free_ports(2)
         super().__init__(port, home)
-        self._ops_port = port + 1
+        self.ops_port = port + 1
         self.program = Program(
             f"node-{port}",
-            [sys.executable, "-m", "messenger", "node"],
+            [sys.executable, "-m", "tests.support.stepping"],
             stop=signal.SIGTERM,
             orphaned=signal.SIGKILL,
             environ={
@@ -44,7 +44,7 @@ class NodeProcess(Door):
                 "REDIS_URL": servers.redis_url,
                 "PEYK_HOME": str(home),
                 "PEYK_PORT": str(port),
-                "PEYK_OPS_PORT": str(self._ops_port),
+                "PEYK_OPS_PORT": str(self.ops_port),
                 "PEYK_CONFIG": str(_without_limits(home)),
                 "PEYK_DRAIN_NOTICE": "0.5",
                 **environ,
@@ -59,7 +59,7 @@ class NodeProcess(Door):
         async def ready() -> bool:
             if not self.program.running:
                 raise AssertionError(f"node ended with {self.program.exit_code}: {self.log()}")
-            return await answers(self._ops_port, "/health/ready")
+            return await answers(self.ops_port, "/health/ready")
 
         await until(ready, READY_S)
 
@@ -72,7 +72,7 @@ class NodeProcess(Door):
 
     async def _bus(self) -> str:
         async with httpx.AsyncClient() as web:
-            answer = await web.get(f"http://127.0.0.1:{self._ops_port}/health/ready")
+            answer = await web.get(f"http://127.0.0.1:{self.ops_port}/health/ready")
         return str(answer.json()["redis_bus"]["state"])
 
     async def dies(self) -> None:
@@ -86,6 +86,15 @@ class NodeProcess(Door):
 
     def thaws(self) -> None:
         self.program.send(signal.SIGCONT)
+
+    def steps(self, *, ahead: bool) -> None:
+        """Its wall clock, by ten minutes."""
+        self.program.send(signal.SIGUSR1 if ahead else signal.SIGUSR2)
+
+    def rss_mib(self) -> float:
+        status = Path(f"/proc/{self.program.pid}/status").read_text(encoding="ascii")
+        [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1]) / 1024
 
     def log(self) -> str:
         return (self.home / f"{self.program.name}.log").read_text(encoding="utf-8")[-2_000:]

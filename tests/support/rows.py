@@ -85,6 +85,13 @@ class Rows:
         rows = await self._all(sql, chat)
         return [(row[0], row[1], row[2] not in ("left", "banned")) for row in rows]
 
+    async def times_run_backwards(self) -> int:
+        """Messages that say to be older than the one before them in their chat."""
+        sql = """select count(*) from (select sent_at - lag(sent_at) over
+                 (partition by chat_id order by seq) as step from message) q where step < 0"""
+        [row] = await self._fetch(sql)
+        return int(row[0])
+
     async def waits_for_lock(self, function: str) -> bool:
         """A call of the function stands before a lock that somebody holds."""
         sql = """select count(*) from pg_stat_activity

@@ -111,6 +111,7 @@ class Town:
         self._events = itertools.count(1)
         self._over = False
         self._first_event = 1
+        self._sessions: dict[int, object] = {}
 
     @property
     def devices(self) -> list[Device]:
@@ -119,10 +120,19 @@ class Town:
     def at(self, door: Door) -> list[Device]:
         return [device for device in self.devices if device.client.url == door.ws_url]
 
-    def moves(self, away_from: Door, to: Sequence[Door]) -> None:
-        """Where the devices of a node go when they lose it."""
-        for device, door in zip(self.at(away_from), itertools.cycle(to), strict=False):
+    def moves(self, away_from: Door, to: Sequence[Door]) -> list[Device]:
+        """Where the devices of a node go when they lose it; which these are."""
+        moving = self.at(away_from)
+        for device, door in zip(moving, itertools.cycle(to), strict=False):
             device.client.url = door.ws_url
+            self._sessions[device.index] = device.client.session
+        return moving
+
+    def has_moved(self, device: Device) -> bool:
+        """It has another session than the one it had when it was to move."""
+        return device.client.connected and (
+            device.client.session is not self._sessions[device.index]
+        )
 
     async def acks(self, more: int, patience_s: float = 30.0) -> None:
         """The clock: wait until so many more messages are acked."""

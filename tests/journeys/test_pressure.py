@@ -1,0 +1,143 @@
+"""More than a node can take: readers that do not read, senders that send faster than the disk."""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from messenger.client.errors import Json, RpcError
+from messenger.client.websocket import Client
+from messenger.wire.codes import ErrorCode
+from tests.conftest import discard
+from tests.support.people import Person, people, until
+from tests.support.processes import NodeProcess, Stores, nodes, watched_stores
+from tests.support.rows import Rows
+from tests.support.stalling import metric, stalled_readers
+from tests.support.traffic import reckoned, traffic
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+NAMES = ("Mina", "رضا", "Sara")
+QUEUE = 20
+"""`commit_queue` of these nodes; a session has 16 commands in flight, so two fill it."""
+LONG = "س" * 4_000
+"""8 KB: sixty of them pass any bound of a session that does not read."""
+KIB_PER_STALLED = 200
+"""64 in the transport, 128 behind it, and the session itself."""
+SLACK_MIB = 32
+REFUSED = 'peyk_rpc_refused_total{code="OVERLOADED",method="messages.send"}'
+CUT_OFF = 'peyk_closes_total{code="3008"}'
+
+log = logging.getLogger(__name__)
+
+
+@pytest.fixture(scope="module")
+async def stores() -> AsyncIterator[Stores]:
+    home = Path(tempfile.mkdtemp(prefix="peyk-test-"))
+    try:
+        async with watched_stores(home) as stores:
+            yield stores
+    finally:
+        discard(home)
+
+
+@pytest.fixture(scope="module")
+async def doors(stores: Stores) -> AsyncIterator[list[NodeProcess]]:
+    async with nodes(stores, 2, PEYK_COMMIT_QUEUE=str(QUEUE)) as doors:
+        yield doors
+
+
+@pytest.fixture
+async def persons(doors: list[NodeProcess]) -> AsyncIterator[list[Person]]:
+    """Each with one device at either node."""
+    async with people(NAMES, doors) as persons:
+        yield persons
+
+
+@pytest.mark.parametrize(
+    "count",
+    [300, pytest.param(10_000, marks=[pytest.mark.proof, pytest.mark.timeout(600)])],
+)
+async def test_given_readers_that_stall_when_others_talk_then_memory_is_bound_and_they_are_cut_off(
+    doors: list[NodeProcess], stores: Stores, persons: list[Person], count: int
+) -> None:
+    door = doors[1]
+    cut_before = await metric(door.ops_port, CUT_OFF)
+    async with stalled_readers(door, persons[2].account, count):
+        before, most = door.rss_mib(), 0.0
+        async with traffic(persons) as busy:
+            for _ in range(60):
+                await busy.sends(persons[0].devices[0], LONG)
+                await busy.acks(1)
+                most = max(most, door.rss_mib())
+
+            async def all_cut_off() -> bool:
+                return await metric(door.ops_port, CUT_OFF) - cut_before >= count
+
+            await until(all_cut_off, 60)
+            most = max(most, door.rss_mib())
+            await busy.acks(20)
+        log.info("%d stalled: %.0f MiB before, %.0f MiB at most", count, before, most)
+        assert most - before < count * KIB_PER_STALLED / 1024 + SLACK_MIB
+    for device in busy.devices:
+        assert device.client.closed_with is None, "nobody who reads is cut off"
+    await reckoned(busy, Rows(stores.servers.database_url))
+
+
+async def test_given_a_full_queue_when_more_is_sent_then_it_is_refused_and_later_stored_once(
+    doors: list[NodeProcess], stores: Stores, persons: list[Person]
+) -> None:
+    rows = Rows(stores.servers.database_url)
+    one, other = persons[2], persons[1]
+    client = one.devices[0].client
+    direct = (await client.rpc("chats.open_direct", {"account": other.account}))["chat"]["id"]
+    request = {"chat": direct, "random_id": "77", "text": "one more"}
+    async with traffic(persons) as busy:
+        await busy.acks(5)
+        async with locked(stores, busy.chat):
+            for person in persons:
+                for number in range(16):
+                    await busy.sends(person.devices[0], f"{person.name} {number}")
+
+            async def is_full() -> bool:
+                return await metric(doors[0].ops_port, REFUSED) > 0
+
+            await until(is_full)
+            with pytest.raises(RpcError) as refused:
+                await client.rpc("messages.send", request)
+            assert refused.value.code == ErrorCode.OVERLOADED
+            assert refused.value.retry_after_s
+        first = await repeated(client, request)
+        again = await client.rpc("messages.send", request)
+        await busy.acks(30)
+    await reckoned(busy, rows)
+    assert (first["seq"], again["seq"], again["dup"]) == (1, 1, True)
+    assert await rows.texts(direct) == {1: "one more"}
+
+
+async def repeated(client: Client, request: Json) -> Json:
+    """The same request until the node takes it, as it said."""
+    while True:
+        try:
+            return await client.rpc("messages.send", request)
+        except RpcError as error:
+            if error.retry_after_s is None:
+                raise
+            await asyncio.sleep(error.retry_after_s)
+
+
+@asynccontextmanager
+async def locked(stores: Stores, chat: str) -> AsyncIterator[None]:
+    """Somebody holds the chat's row: every commit that has a send to it waits."""
+    connection = await asyncpg.connect(stores.servers.database_url.replace("+asyncpg", ""))
+    try:
+        async with connection.transaction():
+            sql = "select 1 from chat where chat_id = $1 for update"
+            await connection.execute(sql, int(chat))
+            yield
+    finally:
+        await connection.close()
