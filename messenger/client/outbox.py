@@ -1,6 +1,7 @@
 """Sends that have no answer yet; they keep their random_id over every reconnect."""
 
 import unicodedata
+from collections import deque
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -24,18 +25,33 @@ class Sending(Struct, eq=False):
 
 
 class Outbox:
-    """In order; all of it is repeated after a catch-up, with the same random_ids."""
+    """All of it is repeated after a catch-up, with the same random_ids.
+
+    Of a chat one at a time: a send that is told to wait would be overtaken by those behind it.
+    """
 
     def __init__(self, account: str, calls: Calls, acked: Callable[[Json], None]) -> None:
         self._account = account
         self._calls = calls
         self._acked = acked
         self.pending: dict[str, Sending] = {}
+        self._lines: dict[str, deque[Sending]] = {}
+        """Of each chat: the first is on its way."""
 
     def add(self, sending: Sending) -> None:
         self.pending[sending.random_id] = sending
+        self._lines.setdefault(sending.chat, deque()).append(sending)
 
     def send(self, sending: Sending) -> None:
+        """Now, or when those before it in its chat are answered."""
+        if self._lines[sending.chat][0] is sending:
+            self._ask(sending)
+
+    def repeat(self) -> None:
+        for line in self._lines.values():
+            self._ask(line[0])
+
+    def _ask(self, sending: Sending) -> None:
         def answered(result: Json) -> None:
             self._settle(sending, result=result)
 
@@ -44,14 +60,16 @@ class Outbox:
 
         self._calls.ask("messages.send", sending.request, answered, failed)
 
-    def repeat(self) -> None:
-        for sending in self.pending.values():
-            self.send(sending)
-
     def _settle(
         self, sending: Sending, *, result: Json | None = None, error: RpcError | None = None
     ) -> None:
         self.pending.pop(sending.random_id, None)
+        line = self._lines[sending.chat]
+        line.popleft()
+        if line:
+            self._ask(line[0])
+        else:
+            del self._lines[sending.chat]
         sending.result, sending.error = result, error
         if result is not None and "seq" in result:
             self._acked(own_message(self._account, sending.request, result))

@@ -160,6 +160,25 @@ def test_given_a_send_that_is_refused_when_told_then_it_is_not_repeated(device: 
     assert (sending.error.code, dict(device.core.unsent)) == (1203, {})
 
 
+def test_given_a_send_that_is_to_wait_when_more_is_written_then_nothing_overtakes_it(
+    device: Device,
+) -> None:
+    device.refusals["messages.send"] = RpcError(1004, 'TIMEOUT {"retry_after_ms":1000}')
+    for text in ("one", "two"):
+        device.core.send("100", text)
+    device.core.send("900", "elsewhere")
+    device.answer_all()
+    assert device.texts() == ["first"]
+    assert device.texts("900") == ["elsewhere"], "another chat need not wait"
+
+    device.core.send("100", "three")
+    device.answer_all()
+    device.wait(1.1)
+    device.answer_all()
+
+    assert device.texts() == ["first", "one", "two", "three"]
+
+
 def test_given_a_rate_limit_when_a_send_is_refused_then_it_goes_again_later(
     device: Device,
 ) -> None:

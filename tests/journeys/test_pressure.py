@@ -23,14 +23,16 @@ from tests.support.traffic import reckoned, traffic
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 NAMES = ("Mina", "رضا", "Sara")
 QUEUE = 20
-"""`commit_queue` of these nodes; a session has 16 commands in flight, so two fill it."""
+"""`commit_queue` of these nodes."""
+IN_FLIGHT = 16
+"""Commands of a session: two of them fill the queue."""
 LONG = "س" * 4_000
 """8 KB: sixty of them pass any bound of a session that does not read."""
 KIB_PER_STALLED = 200
 """64 in the transport, 128 behind it, and the session itself."""
 SLACK_MIB = 32
 REFUSED = 'peyk_rpc_refused_total{code="OVERLOADED",method="messages.send"}'
-CUT_OFF = 'peyk_closes_total{code="3008"}'
+SLOW, SILENT = (f'peyk_closes_total{{code="{code}"}}' for code in (3008, 3012))
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,8 @@ async def test_given_readers_that_stall_when_others_talk_then_memory_is_bound_an
     doors: list[NodeProcess], stores: Stores, persons: list[Person], count: int
 ) -> None:
     door = doors[1]
-    cut_before = await metric(door.ops_port, CUT_OFF)
+    slow_before = await metric(door.ops_port, SLOW)
+    silent_before = await metric(door.ops_port, SILENT)
     async with stalled_readers(door, persons[2].account, count):
         before, most = door.rss_mib(), 0.0
         async with traffic(persons) as busy:
@@ -75,13 +78,18 @@ async def test_given_readers_that_stall_when_others_talk_then_memory_is_bound_an
                 await busy.acks(1)
                 most = max(most, door.rss_mib())
 
-            async def all_cut_off() -> bool:
-                return await metric(door.ops_port, CUT_OFF) - cut_before >= count
+            async def all_gone() -> bool:
+                return await metric(door.ops_port, "peyk_sessions") <= len(persons)
 
-            await until(all_cut_off, 60)
+            await until(all_gone, 100)
             most = max(most, door.rss_mib())
             await busy.acks(20)
-        log.info("%d stalled: %.0f MiB before, %.0f MiB at most", count, before, most)
+        slow = await metric(door.ops_port, SLOW) - slow_before
+        silent = await metric(door.ops_port, SILENT) - silent_before
+        figures = count, before, most, slow, silent
+        log.info("%d stalled: RSS %.0f MiB, then %.0f; %d slow, %d without pong", *figures)
+        assert slow > 0
+        assert slow + silent == count, "for what they did, and by nothing else"
         assert most - before < count * KIB_PER_STALLED / 1024 + SLACK_MIB
     for device in busy.devices:
         assert device.client.closed_with is None, "nobody who reads is cut off"
@@ -92,31 +100,35 @@ async def test_given_a_full_queue_when_more_is_sent_then_it_is_refused_and_later
     doors: list[NodeProcess], stores: Stores, persons: list[Person]
 ) -> None:
     rows = Rows(stores.servers.database_url)
-    one, other = persons[2], persons[1]
-    client = one.devices[0].client
-    direct = (await client.rpc("chats.open_direct", {"account": other.account}))["chat"]["id"]
-    request = {"chat": direct, "random_id": "77", "text": "one more"}
-    async with traffic(persons) as busy:
+    one, other = (person.devices[0].client for person in persons[1:])
+    direct = await one.rpc("chats.open_direct", {"account": persons[2].account})
+    requests = [
+        {"chat": direct["chat"]["id"], "random_id": f"{number}", "text": f"{number}"}
+        for number in range(1, 2 * IN_FLIGHT)
+    ]
+    async with traffic(persons) as busy, asyncio.TaskGroup() as tasks:
         await busy.acks(5)
-        async with locked(stores, busy.chat):
-            for person in persons:
-                for number in range(16):
-                    await busy.sends(person.devices[0], f"{person.name} {number}")
+        async with locked(stores, requests[0]["chat"]):
+            sending = [
+                tasks.create_task(repeated((one, other)[number % 2], request))
+                for number, request in enumerate(requests)
+            ]
 
             async def is_full() -> bool:
                 return await metric(doors[0].ops_port, REFUSED) > 0
 
             await until(is_full)
             with pytest.raises(RpcError) as refused:
-                await client.rpc("messages.send", request)
+                await persons[0].devices[0].client.rpc("messages.send", requests[0])
             assert refused.value.code == ErrorCode.OVERLOADED
             assert refused.value.retry_after_s
-        first = await repeated(client, request)
-        again = await client.rpc("messages.send", request)
         await busy.acks(30)
     await reckoned(busy, rows)
-    assert (first["seq"], again["seq"], again["dup"]) == (1, 1, True)
-    assert await rows.texts(direct) == {1: "one more"}
+    stored = {
+        task.result()["seq"]: sent["text"] for task, sent in zip(sending, requests, strict=True)
+    }
+    assert len(stored) == len(requests)
+    assert await rows.texts(requests[0]["chat"]) == stored
 
 
 async def repeated(client: Client, request: Json) -> Json:
