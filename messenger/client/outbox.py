@@ -64,17 +64,23 @@ class Outbox:
         self, sending: Sending, *, result: Json | None = None, error: RpcError | None = None
     ) -> None:
         self.pending.pop(sending.random_id, None)
-        line = self._lines[sending.chat]
-        line.popleft()
-        if line:
-            self._ask(line[0])
-        else:
-            del self._lines[sending.chat]
+        self._advance(sending)
         sending.result, sending.error = result, error
         if result is not None and "seq" in result:
             self._acked(own_message(self._account, sending.request, result))
         if sending.settled is not None:
             sending.settled(sending)
+
+    def _advance(self, sending: Sending) -> None:
+        """The next of its chat may go; one repeated after a `resync` is answered twice."""
+        line = self._lines.get(sending.chat)
+        if line is None or line[0] is not sending:
+            return
+        line.popleft()
+        if line:
+            self._ask(line[0])
+        else:
+            del self._lines[sending.chat]
 
 
 def own_message(account: str, request: Json, result: Json) -> Json:

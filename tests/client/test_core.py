@@ -179,6 +179,23 @@ def test_given_a_send_that_is_to_wait_when_more_is_written_then_nothing_overtake
     assert device.texts() == ["first", "one", "two", "three"]
 
 
+def test_given_a_resync_when_a_send_is_answered_twice_then_those_behind_it_still_go(
+    device: Device,
+) -> None:
+    device.core.send("100", "one")
+    (call,) = device.pending()
+    for text in ("two", "three"):
+        device.core.send("100", text)
+    device.hears({"t": "resync"})
+    device.wait(30)
+    device.answer_all()
+    device.answer(call)
+    device.answer_all()
+
+    assert device.texts() == ["first", "one", "two", "three"]
+    assert dict(device.core.unsent) == {}
+
+
 def test_given_a_rate_limit_when_a_send_is_refused_then_it_goes_again_later(
     device: Device,
 ) -> None:
