@@ -179,8 +179,9 @@ class Viewing:
             log.exception("views not counted")
             self._refuse(batch, Refused(ErrorCode.INTERNAL))
         await self._flush_forwards()
-        if self._waiting:
+        if self._waiting:  # it has waited for a whole statement: no window besides
             self._wake.set()
+            self._full.set()
 
     def _take(self) -> dict[Reader, Span]:
         """What comes while a statement runs must not join a range that is being counted."""

@@ -21,10 +21,10 @@ class Span(Struct, frozen=True, gc=False):
 def queue_span(waiting: list[Span], span: Span) -> None:
     """Add to what one reader has waiting; joined with the last one where that counts the same.
 
-    It does where no post lies between: then whatever the cursor is, the two one after the other
-    count what the joined one counts.
+    It does where it begins within or right after that one: then whatever the cursor is, and
+    wherever the channel ends, the two one after the other count what the joined one counts.
     """
-    if waiting and span.lo <= waiting[-1].hi + 1:
+    if waiting and waiting[-1].lo <= span.lo <= waiting[-1].hi + 1:
         last = waiting[-1]
         waiting[-1] = Span(last.lo, max(last.hi, span.hi))
     else:

@@ -8,24 +8,25 @@ from channels.views import BLOCK, Span, clusters, percentile, queue_span, runnin
 spans = st.tuples(st.integers(1, 30), st.integers(0, 10)).map(lambda s: Span(s[0], s[0] + s[1]))
 
 
-def counted(cursor: int, shown: list[Span]) -> list[int]:
-    """What the cursor lets count, one range after the other."""
+def counted(cursor: int, last: int, shown: list[Span]) -> list[int]:
+    """What the cursor lets count of a channel with `last` posts, one range after the other."""
     posts: list[int] = []
     for span in shown:
-        posts += range(max(span.lo, cursor + 1), span.hi + 1)
-        cursor = max(cursor, span.hi)
+        new = range(max(span.lo, cursor + 1), min(span.hi, last) + 1)
+        posts += new
+        cursor = max([cursor, *new])
     return posts
 
 
-@given(st.integers(0, 40), st.lists(spans, max_size=8))
+@given(st.integers(0, 40), st.integers(0, 45), st.lists(spans, max_size=8))
 def test_given_any_ranges_when_queued_then_joined_ones_count_what_they_would_one_by_one(
-    cursor: int, shown: list[Span]
+    cursor: int, last: int, shown: list[Span]
 ) -> None:
     waiting: list[Span] = []
     for span in shown:
         queue_span(waiting, span)
 
-    assert counted(cursor, waiting) == counted(cursor, shown)
+    assert counted(cursor, last, waiting) == counted(cursor, last, shown)
     assert len(waiting) <= len(shown)
 
 
