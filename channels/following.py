@@ -1,9 +1,9 @@
 """Coming and going: how many channels one may own, and how fast people may come into one.
 
 A bought crowd comes faster than people do. The guard lets in as many as real news would bring and
-sends the others away for a moment, before anything is asked of the database: a flood on one
-channel must not be felt in any other chat. Whoever is refused is told the rule and when to try
-again; nobody is turned away for good.
+sends the others away for a moment, most of them before anything is asked of the database: a flood
+on one channel must not be felt in any other chat. Whoever is refused is told the rule and when to
+try again; nobody is turned away for good.
 """
 
 from collections.abc import Callable
@@ -53,6 +53,14 @@ class Following:
 
     async def check_public(self, account: AccountId) -> None:
         await self._check_names(await self._store.owned(account))
+
+    def check_try(self, what: str) -> None:
+        """A bucket of its own, far wider: else dead links would keep people out of a channel."""
+        try:
+            self._limits.check_now("join.tries", what)
+        except Refused as refused:
+            details = {**refused.details, "why": "many come in at once"}
+            raise Refused(ErrorCode.JOIN_GUARD, details) from None
 
     def check_join(self, row: ChatRow, caller: Caller) -> None:
         """Per node: n nodes let in n times as many."""

@@ -71,6 +71,7 @@ KINDS: Mapping[str, Kind] = {
     "chat.create": Kind(By.ACCOUNT),
     "chat.join": Kind(By.ACCOUNT),
     "chat.link": Kind(By.ACCOUNT),
+    "join.tries": Kind(By.KEY, local=True),
     "join.channel": Kind(By.KEY, local=True),
     "join.verified": Kind(By.KEY, local=True),
     "join.net": Kind(By.NETWORK_CHAT, local=True),

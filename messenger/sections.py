@@ -171,6 +171,7 @@ LIMIT_RULES: Mapping[str, LimitRule] = {
     "chat.create": LimitRule(5, 10 / DAY),
     "chat.join": LimitRule(20, 100 / DAY),
     "chat.link": LimitRule(20, 50 / DAY),
+    "join.tries": LimitRule(1_000, 200),  # by one link's chat or one name: each costs four reads
     "join.channel": LimitRule(500, 50),  # into one channel, on one node: more is a bought crowd
     "join.verified": LimitRule(5_000, 500),  # real news, and still no flood for the database
     "join.net": LimitRule(50, 0.5),  # the same from one network: a carrier's NAT, not a farm

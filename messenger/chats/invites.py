@@ -181,6 +181,8 @@ class Invites:
         number = parse_id(found[1]) if found is not None else None
         if found is None or number is None:
             raise Refused(ErrorCode.LINK_DEAD)
+        if self._channels is not None:
+            self._channels.check_try(found[1])
         chat, link_hash = ChatId(number), hash_of(found[2])
         held = await self._links.link(chat, link_hash)
         row = (await self._chats.chats([chat])).get(chat)
@@ -197,6 +199,8 @@ class Invites:
     async def _join_by_name(self, username: str, caller: Caller) -> Joined:
         account = caller.account
         name = folded(username.removeprefix("@"))
+        if self._channels is not None:
+            self._channels.check_try(name)
         named = await self._people.owner_of_name(name)
         if named is None or named.kind is not NameKind.CHAT:
             raise Refused(ErrorCode.NO_CHAT)

@@ -24,6 +24,10 @@ class ChannelRules(Protocol):
         """The same for one more channel with a username."""
         ...
 
+    def check_try(self, what: str) -> None:
+        """Refused(JOIN_GUARD) before it is looked up what this chat or name is."""
+        ...
+
     def check_join(self, row: ChatRow, caller: Caller) -> None:
         """Refused(JOIN_GUARD) where more come in than people would."""
         ...

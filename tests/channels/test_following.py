@@ -144,6 +144,23 @@ async def test_given_members_when_they_join_again_then_the_guard_does_not_count_
     assert states == {"member"}
 
 
+async def test_given_many_tries_then_they_are_refused_before_anything_is_looked_up(
+    settings: Settings,
+) -> None:
+    rules = {"join.tries": LimitRule(2, 0.001)}
+    async with a_studio(settings, limits=rules) as studio:
+        mina, reza = await studio.person(), await studio.person()
+        chat = await mina.founds(username=a_name())
+        dead = f"{chat}.{'x' * 43}"
+
+        codes = [(await reza.refusal("chats.join", link=dead)).code for _ in range(3)]
+        by_name = [(await reza.refusal("chats.join", username="nobody_here")) for _ in range(3)]
+
+        assert codes == [ErrorCode.LINK_DEAD, ErrorCode.LINK_DEAD, ErrorCode.JOIN_GUARD]
+        assert by_name[2].details["rule"] == "join.tries"
+        assert by_name[0].code is ErrorCode.NO_CHAT
+
+
 async def test_given_one_network_then_it_has_a_guard_of_its_own(settings: Settings) -> None:
     rules = {"join.net": LimitRule(2, 0.001)}
     async with a_studio(settings, limits=rules) as studio:
