@@ -23,7 +23,7 @@ from tests.support.town import Town, a_town
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 PEOPLE = 16
 PACE_S = 0.25
-BEFORE, DURING, AFTER = 40, 20, 60
+BEFORE, DURING, AFTER = 30, 15, 30
 """Acks: the clock of every journey."""
 
 
@@ -117,7 +117,7 @@ async def test_given_a_talking_town_when_all_links_of_the_bus_are_cut_then_posit
     town: Town, cluster: Cluster
 ) -> None:
     async with town.talking():
-        for _ in range(3):
+        for _ in range(2):
             await town.acks(BEFORE)
             assert await cluster.cut_clients() > 0
         await town.acks(AFTER)
