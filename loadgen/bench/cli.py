@@ -18,6 +18,9 @@ from rich.console import Console
 
 from loadgen.bench import (
     bus_hop,
+    channel_post,
+    channel_room,
+    channel_views,
     churn,
     direct_durable,
     drain,
@@ -56,8 +59,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "churn": churn.run,
     "drain": drain.run,
     "reconnect_storm": reconnect_storm.run,
+    "channel_room": channel_room.run,
+    "channel_views": channel_views.run,
 }
-APART: Mapping[str, Benchmark] = {"soak": soak.run}
+APART: Mapping[str, Benchmark] = {"soak": soak.run, "channel_post": channel_post.run}
 """Only where they are named: they take longer than all others together."""
 LONGEST_S = 400.0
 """Of one benchmark, the start of its platform included."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from array import array
+from collections.abc import Awaitable, Callable, Sequence
 
 from loadgen.bench.driver import LoadError, Session
 from loadgen.bench.groups import group
@@ -103,10 +104,16 @@ class Room:
             self.acked += 1
 
 
-async def opened(stage: Stage, row: Row, readers: int, padding: str = PADDING) -> Room:
-    """A group of new accounts, all with the chat on screen; the first of them writes."""
+Make = Callable[[Stage, int, Sequence[int]], Awaitable[str]]
+"""(stage, owner, members) -> a chat of theirs."""
+
+
+async def opened(
+    stage: Stage, row: Row, readers: int, padding: str = PADDING, make: Make = group
+) -> Room:
+    """A chat of new accounts, all with it on screen; the first of them writes."""
     accounts = await seed_accounts(stage, readers)
-    chat = await group(stage, accounts[0], accounts[1:])
+    chat = await make(stage, accounts[0], accounts[1:])
     room = Room(chat, readers, padding)
     await stage.driver.connect_all([stage.token(n) for n in accounts], room.heard)
     room.writer = stage.driver.sessions[0]

@@ -22,7 +22,10 @@ from messenger.tokens import ConnectionTokens
 FIRST_ACCOUNT = 2**52
 """Seeded accounts live where the platform never mints ids."""
 FIRST_DEVICE = 2**52 + 2**40
-HOT_LIMITS = ("msg.account", "msg.chat", "msg.stranger", "read", "sync", "history", "typing")
+HOT_LIMITS = (
+    *("msg.account", "msg.chat", "msg.stranger", "read", "view", "sync", "history", "typing"),
+    *("join.tries", "join.channel", "join.net"),
+)
 RAISED = 1e9
 
 
@@ -74,6 +77,14 @@ class Scale(Struct, frozen=True):
     drained: int = 5_000
     idle: tuple[int, ...] = (5_000, 15_000)
     settle_s: float = 15.0
+    subscribers: tuple[int, ...] = (1_000, 100_000, 10_000_000)
+    """Rows of the channels that `channel_post` compares."""
+    posts: int = 300
+    """Into each of them."""
+    joiners: int = 50
+    viewers: int = 1_000
+    viewed: int = 5_000
+    """Posts that they scroll through."""
 
 
 class Stage(Struct):

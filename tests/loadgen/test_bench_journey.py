@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from loadgen.bench.cli import BENCHMARKS
+from loadgen.bench.cli import APART, BENCHMARKS
 from loadgen.bench.peer_servers import installed
 from loadgen.bench.peers import compare
 from loadgen.bench.stage import Scale, Stage, staged
@@ -42,6 +42,11 @@ TINY = Scale(
     peer_rounds=1,
     churned=40,
     drained=40,
+    subscribers=(10, 1_000),
+    posts=5,
+    joiners=3,
+    viewers=20,
+    viewed=60,
 )
 
 FIGURES = {
@@ -57,12 +62,14 @@ FIGURES = {
     "slow_reader": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
     "churn": {"rate_per_s", "cpu_us", "cpu_us_by"},
     "drain": {"p50_ms", "p99_ms"},
+    "channel_room": {"rate_per_s", "cpu_us", "cpu_us_w1", "cpu_us_by", "p50_ms", "p99_ms"},
+    "channel_views": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
     "reconnect_storm": {"rate_per_s", "cpu_us", "cpu_us_by", "p50_ms", "p99_ms"},
 }
 """What each measures; the other figures of its row stay null."""
 ALL = set().union(*FIGURES.values())
 
-LONG = {"drain", "fanout_10k", "bus_hop"}
+LONG = {"drain", "fanout_10k", "bus_hop", "channel_room"}
 """With the others too long for every run: `make proofs`."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -90,6 +97,19 @@ async def test_given_a_small_scale_when_measured_then_all_is_counted_and_nothing
     assert {name for name in ALL if getattr(row, name) is not None} == FIGURES[name]
     assert not stage.driver.sessions
     assert stage.platform.complaints() == []
+
+
+async def test_given_channels_of_two_sizes_when_posted_to_then_both_are_compared(
+    stage: Stage,
+) -> None:
+    row = await APART["channel_post"](stage)
+
+    assert row.intact, row
+    assert row.n == 10
+    assert set(row.more["p50_ms_by"]) == {"10", "1000"}
+    assert row.more["subscribers"] == 1_000
+    assert row.more["ratio"] > 0
+    assert all(row.more[f"{act}_p50_ms"] > 0 for act in ("join", "first_page", "leave"))
 
 
 @pytest.mark.proof
