@@ -1,4 +1,4 @@
-"""The transport below a session: websockets' sans-I/O protocol, plugged into uvicorn as `ws=`.
+"""The transport below a session: frames, plugged into uvicorn as `ws=`.
 
 The only file that knows uvicorn's inside; tests/gateway/test_uvicorn_contract.py walks over what it
 relies on. Above it nobody sees a socket. One write per connection and loop turn: `turn.py`.
@@ -7,9 +7,8 @@ Budget: 10 KiB per idle session, one system call per write (bench idle_memory, f
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.datastructures import MultipleValuesError
@@ -17,11 +16,18 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
+from messenger.gateway.door import ConnectionHandler, Door
+from messenger.gateway.handshake import (
+    Refusal,
+    Upgrade,
+    accepted,
+    choose_subprotocol,
+    upgrade_of,
+)
 from messenger.gateway.inbound import BINARY, TEXT, cut, whole_text
 from messenger.gateway.request_door import RequestDoor
-from messenger.gateway.turn import IDLE, Turn
+from messenger.gateway.turn import IDLE
 from messenger.wire.codes import CloseCode
 
 if TYPE_CHECKING:
@@ -34,68 +40,9 @@ CONTROL_MOST = 1_000  # pings, pongs and fragments in a window; SDKs send one in
 CONTROL_WINDOW_S = 10.0
 SLOW_TIMEOUT_S = 1.0  # a peer that does not read gets no longer
 PATH = "/connection/websocket"
-PROTOBUF = "centrifuge-protobuf"
-SUBPROTOCOLS = (PROTOBUF, "centrifuge-json")
 
 WS_LOG = logging.getLogger("messenger.gateway.websocket")
 WS_LOG.setLevel(logging.WARNING)  # it writes a line per connection at INFO
-
-
-class Refusal(Exception):  # noqa: N818 - an expected no
-    """An upgrade that is refused before the handshake, as an HTTP answer."""
-
-    def __init__(self, status: HTTPStatus, why: str, retry_after_s: int = 0) -> None:
-        super().__init__(why)
-        self.status, self.why, self.retry_after_s = status, why, retry_after_s
-
-
-class ConnectionHandler(Protocol):
-    """What a connection calls; synchronous, never awaits."""
-
-    def on_text(self, data: bytes) -> None:
-        """A whole message; the codec checks that it is UTF-8."""
-
-    def on_binary(self, data: bytes) -> None: ...
-
-    def on_pong(self) -> None: ...
-
-    def on_lagging(self) -> None:
-        """The peer reads too slowly: more than the high-water mark waits."""
-
-    def on_drained(self) -> None:
-        """Below the low-water mark again."""
-
-    def on_closed(self, code: int | None) -> None:
-        """Exactly once; drops every reference."""
-
-    def leave(self) -> None:
-        """Close with 3001: the node stops."""
-
-    def cut_off(self) -> None:
-        """Close with 3008: what waits for the peer is beyond its bound."""
-
-
-class Door(Protocol):
-    """What the node's gateway is to its connections."""
-
-    turn: Turn
-    frame_bytes: int
-    write_high: int
-    write_low: int
-    lag_bytes: int
-
-    def open(self, connection: "GatewayProtocol", request: Request) -> ConnectionHandler:
-        """Take the connection in, or raise `Refusal`."""
-        ...
-
-    def leave(self, handler: ConnectionHandler) -> None:
-        """Let it go when its turn comes."""
-        ...
-
-
-def choose_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """The first we know; unlike the library's default, none offered is fine."""
-    return next((Subprotocol(name) for name in SUBPROTOCOLS if name in offered), None)
 
 
 class GatewayProtocol(asyncio.Protocol):
@@ -108,6 +55,7 @@ class GatewayProtocol(asyncio.Protocol):
         "_excused",
         "_flooded",
         "_fragments",
+        "_library",
         "_rest",
         "_timer",
         "_usual",
@@ -121,7 +69,7 @@ class GatewayProtocol(asyncio.Protocol):
         "queued",
         "server_state",
         "transport",
-        "ws",
+        "up",
     )
 
     def __init__(
@@ -136,6 +84,8 @@ class GatewayProtocol(asyncio.Protocol):
         self.lagging = False
         self.binary = False
         self.peer = ""
+        self.up = True
+        self._library: ServerProtocol | None = None
         self._fragments: list[bytes] | None = None
         self._binary_message = False
         self._excused = 0
@@ -157,13 +107,19 @@ class GatewayProtocol(asyncio.Protocol):
         self.peer = address[0] if address else ""
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
         transport.set_write_buffer_limits(high=self.door.write_high, low=self.door.write_low)
-        self.ws: ServerProtocol | None = ServerProtocol(
-            max_size=self.door.frame_bytes, select_subprotocol=choose_subprotocol, logger=WS_LOG
-        )
+
+    def upgrade(self, asked: Upgrade) -> None:
+        """Called instead of `data_received` with a request that is already read, and usual."""
+        try:
+            self.handler = self._admitted(asked)
+        except Refusal as refused:
+            self._refuse(refused)
+            self._send_control()
+        else:
+            self._put(accepted(asked))
 
     def data_received(self, data: bytes) -> None:
-        ws = self.ws
-        if ws is None or self._flooded:
+        if not self.up or self._flooded:
             return
         handler = self.handler
         if self._usual and handler is not None:
@@ -171,11 +127,11 @@ class GatewayProtocol(asyncio.Protocol):
             if text is not None:
                 handler.on_text(text)
                 return
-            data = self._cut(data, ws)
+            data = self._cut(data)
         if data:
-            self._parse(data, ws)
+            self._parse(data)
 
-    def _cut(self, data: bytes, ws: ServerProtocol) -> bytes:
+    def _cut(self, data: bytes) -> bytes:
         """Handle the usual frames; returns what is for the library."""
         if self._rest:
             data = self._rest + data
@@ -186,13 +142,14 @@ class GatewayProtocol(asyncio.Protocol):
             if first in (TEXT, BINARY):
                 self._on_message(payload, binary=first == BINARY)
             else:
-                self._parse(payload, ws)
+                self._parse(payload)
         self._usual = found.usual
         self._rest = data[found.used :] if found.usual else b""
         return b"" if found.usual else data[found.used :]
 
-    def _parse(self, data: bytes, ws: ServerProtocol) -> None:
+    def _parse(self, data: bytes) -> None:
         """By the library, in slices: what a peer packs into one read must not stop the loop."""
+        ws = self._websockets()
         for at in range(0, len(data), SLICE):
             ws.receive_data(data[at : at + SLICE])
             for event in ws.events_received():
@@ -217,8 +174,8 @@ class GatewayProtocol(asyncio.Protocol):
         return self._flooded
 
     def eof_received(self) -> None:
-        if self.ws is not None:
-            self.ws.receive_eof()
+        if self.up:
+            self._websockets().receive_eof()
             self._send_control()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -226,8 +183,8 @@ class GatewayProtocol(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        ws, handler = self.ws, self.handler
-        self.closing, self.ws, self.handler = True, None, None
+        ws, handler = self._library, self.handler
+        self.closing, self.up, self._library, self.handler = True, False, None, None
         self.out.clear()
         code = None
         if ws is not None:
@@ -284,9 +241,9 @@ class GatewayProtocol(asyncio.Protocol):
 
     def close(self, code: CloseCode, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Flush, close frame, abort after the time-out."""
-        ws = self.ws
-        if self.closing or ws is None:
+        if self.closing or not self.up:
             return
+        ws = self._websockets()
         if ws.state is State.OPEN:
             ws.send_close(code, code.reason)
         self._close_soon(timeout_s)
@@ -312,21 +269,35 @@ class GatewayProtocol(asyncio.Protocol):
 
     # inside
 
+    def _websockets(self) -> ServerProtocol:
+        """The library's state machine, made for the first thing that is not a whole frame."""
+        if self._library is None:
+            state = State.CONNECTING if self.handler is None else State.OPEN
+            self._library = ServerProtocol(
+                max_size=self.door.frame_bytes,
+                select_subprotocol=choose_subprotocol,
+                state=state,
+                logger=WS_LOG,
+            )
+        return self._library
+
+    def _admitted(self, asked: Upgrade) -> ConnectionHandler:
+        if asked.path.partition("?")[0] != PATH:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}")
+        return self.door.open(self, asked)
+
     def _on_request(self, request: Request, ws: ServerProtocol) -> None:
         headers = request.headers
         offered = headers.get_all("Sec-WebSocket-Protocol")
         if offered and not any(offered):
             del headers["Sec-WebSocket-Protocol"]  # old centrifuge-python sends an empty one
         try:
-            if request.path.partition("?")[0] != PATH:
-                raise Refusal(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}")
-            handler = self.door.open(self, request)
+            handler = self._admitted(upgrade_of(request))
         except MultipleValuesError:
-            refusal = Refusal(HTTPStatus.BAD_REQUEST, "a header is given twice")
-            self._refuse(ws, refusal)
+            self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "a header is given twice"))
             return
         except Refusal as refused:
-            self._refuse(ws, refused)
+            self._refuse(refused)
             return
         response = ws.accept(request)
         ws.send_response(response)
@@ -335,7 +306,8 @@ class GatewayProtocol(asyncio.Protocol):
         else:
             handler.on_closed(None)
 
-    def _refuse(self, ws: ServerProtocol, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
+        ws = self._websockets()
         response = ws.reject(refusal.status, refusal.why + "\n")
         if refusal.retry_after_s:
             response.headers["Retry-After"] = str(refusal.retry_after_s)
@@ -368,7 +340,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _send_control(self) -> None:
         """Queue what the protocol has to say: 101, pong, close, end of stream."""
-        ws = self.ws
+        ws = self._library
         if ws is None:
             return
         for chunk in ws.data_to_send():

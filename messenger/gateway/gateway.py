@@ -10,15 +10,15 @@ import secrets
 import time
 from http import HTTPStatus
 
-from websockets.http11 import Request
-
 from messenger.gateway.admission import retry_after_s
 from messenger.gateway.commands import Commands, methods
 from messenger.gateway.connecting import Connecting
-from messenger.gateway.connection import ConnectionHandler, GatewayProtocol, Refusal
+from messenger.gateway.connection import GatewayProtocol
 from messenger.gateway.dirty import DirtyHeads
+from messenger.gateway.door import ConnectionHandler
 from messenger.gateway.drain import Drain
 from messenger.gateway.drill import Drill, Dropped
+from messenger.gateway.handshake import Refusal, Upgrade
 from messenger.gateway.hub import Hub
 from messenger.gateway.presence import DeviceHooks, TopicPresence
 from messenger.gateway.proxies import client_address, parse_networks
@@ -113,18 +113,12 @@ class Gateway:
             self.metrics.upgrades_refused.labels(why).inc()
         return why
 
-    def open(self, connection: GatewayProtocol, request: Request) -> ConnectionHandler:
+    def open(self, connection: GatewayProtocol, asked: Upgrade) -> ConnectionHandler:
         """Take the connection in, or raise `Refusal` with the HTTP answer."""
-        self._check_origin(request)
-        forwarded_for = ",".join(request.headers.get_all("X-Forwarded-For"))
-        connection.peer = client_address(connection.peer, forwarded_for, self._proxies)
+        self._check_origin(asked)
+        connection.peer = client_address(connection.peer, asked.forwarded_for, self._proxies)
         self._check_address(connection)
-        offered = [
-            name.strip()
-            for value in request.headers.get_all("Sec-WebSocket-Protocol")
-            for name in value.split(",")
-        ]
-        chosen = choose(offered, request.path.partition("?")[2])
+        chosen = choose(asked.offered, asked.path.partition("?")[2])
         connection.binary = chosen.codec.BINARY
         client = secrets.token_hex(8)
         now = time.monotonic()
@@ -230,15 +224,14 @@ class Gateway:
             for source, count in self._hub.listened().items():
                 self.metrics.subscriptions.labels(source).set(count)
 
-    def _check_origin(self, request: Request) -> None:
-        origin = request.headers.get("Origin")
+    def _check_origin(self, asked: Upgrade) -> None:
+        origin = asked.origin
         if origin is None:
             return  # apps send none; a browser always does
         allowed = self.settings.allowed_origins
-        host = request.headers.get("Host", "")
         if "*" in allowed or origin in allowed:
             return
-        if not allowed and origin.partition("://")[2] == host:
+        if not allowed and origin.partition("://")[2] == asked.host:
             return
         self.metrics.upgrades_refused.labels("origin").inc()
         raise Refusal(HTTPStatus.FORBIDDEN, "origin not allowed")

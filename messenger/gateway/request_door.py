@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from messenger.gateway.admission import retry_after_s
 from messenger.gateway.entrance import Entrance
+from messenger.gateway.handshake import Upgrade, usual_upgrade
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -110,7 +111,24 @@ class RequestDoor(HttpToolsProtocol):
     def _upgrade(self) -> None:
         if not self.transport.is_closing():
             self.transport.resume_reading()
-            super().handle_websocket_upgrade()
+            usual = None
+            if self.scope["http_version"] == "1.1":
+                usual = usual_upgrade(self.scope["method"], self.url, self.headers)
+            if usual is None:
+                super().handle_websocket_upgrade()
+            else:
+                self._hand_over(usual)
+
+    def _hand_over(self, asked: Upgrade) -> None:
+        """As uvicorn does, without writing the head out again."""
+        self.connections.discard(self)
+        make: Any = self.ws_protocol_class
+        protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.app_state
+        )
+        protocol.connection_made(self.transport)
+        protocol.upgrade(asked)
+        self.transport.set_protocol(protocol)
 
     # what the parser calls
 

@@ -13,14 +13,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from websockets.http11 import Request
 
-from messenger.gateway.connection import (
-    ConnectionHandler,
-    GatewayProtocol,
-    Refusal,
-)
+from messenger.gateway.connection import GatewayProtocol
+from messenger.gateway.door import ConnectionHandler
 from messenger.gateway.entrance import Entrance
+from messenger.gateway.handshake import Refusal, Upgrade
 from messenger.gateway.request_door import RequestDoor
 from messenger.gateway.turn import Turn
 from messenger.settings import Settings
@@ -84,7 +81,7 @@ class EchoDoor:
     def knock(self) -> None:
         """Everybody may come in."""
 
-    def open(self, connection: GatewayProtocol, request: Request) -> ConnectionHandler:
+    def open(self, connection: GatewayProtocol, asked: Upgrade) -> ConnectionHandler:
         if self.refuse:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "full", 2)
         self.handlers.append(Echo(connection))
