@@ -19,7 +19,7 @@ help: ## this list
 
 install: .venv/.dev ## .venv with everything, for work on the code
 
-demo: .venv/.run ## start the platform, let 200 people talk, check that nothing is lost
+demo: .venv/.run ## start the platform, let 200 people talk and a channel post, check that nothing is lost
 	$(BIN)/peyk demo $(ARGS)
 
 serve: .venv/.run ## the platform on http://127.0.0.1:8000 until Ctrl-C

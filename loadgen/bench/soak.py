@@ -66,7 +66,8 @@ async def run(stage: Stage) -> Row:
 
 def _demo(stage: Stage) -> Demo:
     scale, platform = stage.scale, stage.platform
-    options = Options(scale.soak_s, scale.soak_people, stage.seed, platform.url, platform.home)
+    readers, people = 0, scale.soak_people
+    options = Options(scale.soak_s, people, stage.seed, readers, platform.url, platform.home)
     return Demo(options, Console(quiet=True))
 
 

@@ -21,7 +21,9 @@ SEED = 7
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
-    options = Options(given.seconds, given.people, given.seed, given.url.rstrip("/"), given.home)
+    url = given.url.rstrip("/")
+    readers = 0 if url else given.readers  # another platform's readers would need its database
+    options = Options(given.seconds, given.people, given.seed, readers, url, given.home)
     # NO_COLOR and dumb terminals are rich's business; a pipe of CI gets plain lines
     console = Console(soft_wrap=not sys.stdout.isatty())
     try:
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=40.0, help="how long they talk (default 40)")
     add("--people", type=int, default=200, help="how many there are (default 200)")
     add("--seed", type=int, default=SEED, help=f"the same seed, the same people (default {SEED})")
+    add("--readers", type=int, default=2_000, help="of an agency's channel (default 2,000)")
     add("--report", type=Path, default=Path("report.html"), help="the page to write")
     add("--url", default="", help="use the platform there, such as http://127.0.0.1:8000")
     add(
@@ -68,6 +71,9 @@ def _say(run: Run, report: Path, console: Console) -> None:
         for rule in run.verdict.rules:
             for example in rule.examples:
                 console.print(f"  {rule.name}: {example}", highlight=False, markup=False)
+    if run.book is not None:
+        colour = "green" if run.book.clean else "red"
+        console.print(f"[bold {colour}]{run.book.line}[/]", highlight=False)
     if run.complaints:
         console.print(f"[yellow]the server logged {len(run.complaints)} errors[/]; the first:")
         console.print(f"  {run.complaints[0]}", highlight=False, markup=False)
@@ -76,5 +82,7 @@ def _say(run: Run, report: Path, console: Console) -> None:
 
 def _exit_code(run: Run) -> int:
     if run.verdict is not None and not run.verdict.clean:
+        return 1
+    if run.book is not None and not run.book.clean:
         return 1
     return 0 if run.good else 2

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
 
 from loadgen.demo import charts
+from loadgen.demo.agency import Book
 from loadgen.demo.conservation import Breach, Verdict
 from loadgen.demo.figures import QUANTILES, Latency, Tally, Timeline
 from loadgen.machine import Machine
@@ -52,10 +53,13 @@ class Run(Struct, frozen=True):
     complaints: tuple[str, ...] = ()
     """What the server logged as errors meanwhile."""
     failure: str = ""
+    book: Book | None = None
+    """Of the agency's channel; None where there was none."""
 
     @property
     def good(self) -> bool:
-        return self.verdict is not None and self.verdict.clean and not self.failure
+        kept = self.book is None or self.book.clean
+        return self.verdict is not None and self.verdict.clean and kept and not self.failure
 
 
 class Tile(Struct, frozen=True):

@@ -12,6 +12,8 @@ from msgspec import Struct
 from rich.console import Console
 
 from loadgen.bench.procstat import CLASSES, Processes, Usage, between
+from loadgen.demo import agency
+from loadgen.demo.agency import Book, config, new_key
 from loadgen.demo.board import Board
 from loadgen.demo.conservation import Verdict, check
 from loadgen.demo.crowd import Codes, Crowd, CrowdError
@@ -44,6 +46,8 @@ class Options(Struct, frozen=True):
     seconds: float
     people: int
     seed: int
+    readers: int
+    """Of an agency's channel; 0: there is none."""
     url: str
     """Empty: a platform of our own."""
     home: Path
@@ -67,6 +71,7 @@ class Demo:
         self.failure = ""
         self.complaints: list[str] = []
         self._cost: Cost | None = None
+        self._book: Book | None = None
         self._talked_s = options.seconds
 
     async def run(self) -> Run:
@@ -86,11 +91,11 @@ class Demo:
     async def _all(self) -> None:
         async with AsyncExitStack() as stack:
             home, processes = self._options.home, None
+            platform, key = None, new_key()
             if not self._options.url:
                 self.board.begin("the platform starts")
-                platform = await stack.enter_async_context(
-                    Platform(config=f"small_chat = {SMALL_CHAT}\n")
-                )
+                small = f"small_chat = {SMALL_CHAT}\n"
+                platform = await stack.enter_async_context(Platform(config=small + config(key)))
                 stack.callback(lambda: self.complaints.extend(platform.complaints()))
                 self.target, home = platform.url, platform.home
                 processes = Processes(platform.pid)
@@ -104,6 +109,9 @@ class Demo:
             self._talked_s = crowd.clock.now()
             if processes is not None and before is not None:
                 self._cost = _cost(processes, before)
+            if platform is not None and self._options.readers:
+                seed, readers = self._options.seed, self._options.readers
+                self._book = await agency.run(platform, key, readers, seed, self.board)
             await self._judge(crowd)
 
     async def _judge(self, crowd: Crowd) -> None:
@@ -128,6 +136,7 @@ class Demo:
         options = self._options
         command = ["peyk", "demo", "--seconds", f"{options.seconds:g}"]
         command += ["--people", str(options.people), "--seed", str(options.seed)]
+        command += ["--readers", str(options.readers)]
         return Run(
             started=self.started,
             command=shlex.join(command + (["--url", options.url] if options.url else [])),
@@ -140,6 +149,7 @@ class Demo:
             seconds=self._talked_s,
             phases=tuple(self.board.phases),
             verdict=self.verdict,
+            book=self._book,
             latencies=tuple(latencies(crowd.ledger, crowd.absences, crowd.sign_ups)),
             timeline=timeline(crowd.ledger, crowd.absences, self._talked_s),
             tallies=tuple(tallies(crowd.ledger, self.plan, self.board.asked, self.board.answered)),

@@ -5,6 +5,7 @@ random bits of which only the SHA-256 is kept. Who holds the text may come in, s
 logged and never shown again.
 """
 
+import asyncio
 import hashlib
 import re
 import secrets
@@ -184,11 +185,12 @@ class Invites:
         if self._channels is not None:
             self._channels.check_try(found[1])
         chat, link_hash = ChatId(number), hash_of(found[2])
-        held = await self._links.link(chat, link_hash)
-        row = (await self._chats.chats([chat])).get(chat)
+        held, rows, seat = await asyncio.gather(
+            self._links.link(chat, link_hash), self._chats.chats([chat]), self._seat(chat, account)
+        )
+        row = rows.get(chat)
         if held is None or row is None:
             raise Refused(ErrorCode.LINK_DEAD)
-        seat = await self._seat(chat, account)
         if seat.role > 0:
             return Joined("member", await self._views.one(account, chat))
         if held.is_dead(self._now_ms()):

@@ -1,6 +1,7 @@
 """Chats as objects on the wire, as one account sees them."""
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from typing import cast
 
 from messenger.badges import Subject, shown
@@ -106,8 +107,10 @@ class Views:
         self, account: AccountId, chats: Collection[ChatId]
     ) -> dict[ChatId, ChatObject]:
         """Those of `chats` that the account is in; four statements, however many they are."""
-        mine = await self._mine.of_chats(account, chats)
-        return await self.objects_of(account, chats, mine)
+        mine, seats = await asyncio.gather(
+            self._mine.of_chats(account, chats), self._chats.own_seats(chats, account)
+        )
+        return await self._objects(account, chats, mine, seats)
 
     async def objects_of(
         self,
@@ -117,6 +120,15 @@ class Views:
     ) -> dict[ChatId, ChatObject]:
         """The same where the account side is read already; in the order of `chats`."""
         seats = await self._chats.own_seats(chats, account)
+        return await self._objects(account, chats, mine, seats)
+
+    async def _objects(
+        self,
+        account: AccountId,
+        chats: Collection[ChatId],
+        mine: Mapping[ChatId, MineRow],
+        seats: Mapping[ChatId, SeatRow],
+    ) -> dict[ChatId, ChatObject]:
         inside = [chat for chat in chats if chat in seats and seats[chat].role > 0]
         rows = await self._chats.chats(inside)
         directs = [chat for chat, row in rows.items() if row.kind is Kind.DIRECT]

@@ -19,11 +19,13 @@ def test_given_ten_people_when_they_talk_for_four_seconds_then_nothing_is_lost(
     assert plan.counts[Act.SEND] > 10
     assert plan.counts[Act.CUT] > 1
 
-    code = cli.main(["--people", "10", "--seconds", "4", "--report", str(report)])
+    few = ["--people", "10", "--seconds", "4", "--readers", "60"]
+    code = cli.main([*few, "--report", str(report)])
 
     said = capsys.readouterr().out
     assert code == 0, said
     assert "0 lost, 0 duplicated, 0 reordered, unread exact" in said
+    assert "to 60 readers: 0 lost, 0 duplicated, 0 reordered, views exact" in said
     page = report.read_text(encoding="utf-8")
     assert "0 lost, 0 duplicated, 0 reordered, unread exact" in page
     assert "not measured" not in page.partition("The laws of conservation")[2]
