@@ -7,9 +7,8 @@ import msgspec
 
 from loadgen.bench.driver import LoadError, Session, rpc
 from loadgen.bench.marks import SendFrame
-from loadgen.bench.stage import Stage, account_id, fresh_random_id
+from loadgen.bench.stage import Stage, account_id, fresh_random_id, patient
 from messenger.client.errors import Json
-from messenger.client.http import call
 
 ADD_AT_ONCE = 100
 ANSWER_S = 30.0
@@ -18,17 +17,15 @@ AT_ONCE = 8
 
 async def group(stage: Stage, owner: int, members: Sequence[int]) -> str:
     """A group of the seeded accounts `members`, owned by `owner`."""
-    token, url = stage.token(owner), stage.platform.url
+    token = stage.token(owner)
     others = [str(account_id(n)) for n in members]
     request: Json = {"kind": "group", "title": "load", "members": others[:ADD_AT_ONCE]}
     random_id = str(fresh_random_id())
-    made = await call(url, "chats.create", {**request, "random_id": random_id}, token)
+    made = await patient(stage, "chats.create", {**request, "random_id": random_id}, token)
     chat = made["chat"] if isinstance(made["chat"], str) else made["chat"]["id"]
     for start in range(ADD_AT_ONCE, len(others), ADD_AT_ONCE):
         more = {"chat": chat, "accounts": others[start : start + ADD_AT_ONCE]}
-        added = await call(url, "chats.add_members", more, token)
-        if added.get("skipped"):
-            raise LoadError(f"not added: {added['skipped'][:3]}")
+        await patient(stage, "chats.add_members", more, token)
     return str(chat)
 
 

@@ -13,8 +13,7 @@ from msgspec import Struct
 from loadgen.bench.driver import Driver, LoadError, Session
 from loadgen.bench.marks import Order, SendFrame, mark_of, text_of
 from loadgen.bench.row import Row
-from loadgen.bench.stage import Stage, account_id, fresh_random_id, stored
-from messenger.client.http import call
+from loadgen.bench.stage import Stage, account_id, fresh_random_id, patient, stored
 
 DRAIN_S = 10.0
 AT_ONCE = 16
@@ -154,7 +153,7 @@ async def open_directs(stage: Stage, accounts: Sequence[int]) -> list[str]:
             sender, recipient = accounts[2 * pair], accounts[2 * pair + 1]
             peer = {"account": str(account_id(recipient))}
             token = stage.token(sender)
-            made = await call(stage.platform.url, "chats.open_direct", peer, token)
+            made = await patient(stage, "chats.open_direct", peer, token)
             chat = made["chat"]
             chats[pair] = chat if isinstance(chat, str) else chat["id"]
 

@@ -29,7 +29,7 @@ CHURN_PAUSE_S = 0.5
 WARM_UP_SHARE = 0.35
 """Hot windows fill, pools open, the first vacuum comes: not counted."""
 ALLOWED = {
-    "rss_mib": 0.05,
+    "rss_mib": 0.02,
     "open_fds": 0.05,
     "tasks": 0.02,
     "redis_mib": 0.10,

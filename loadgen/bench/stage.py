@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,8 +17,11 @@ from loadgen.bench.driver import Driver
 from loadgen.bench.procstat import Cost, Processes, between
 from loadgen.platform import Platform
 from messenger.accounts.tables import account, device
+from messenger.client.errors import Json, RpcError
+from messenger.client.http import call
 from messenger.log.tables import account_head, message
 from messenger.tokens import ConnectionTokens
+from messenger.wire.codes import ErrorCode
 
 FIRST_ACCOUNT = 2**52
 """Seeded accounts live where the platform never mints ids."""
@@ -27,6 +31,11 @@ HOT_LIMITS = (
     *("join.tries", "join.channel", "join.net"),
 )
 RAISED = 1e9
+MOST_SESSIONS = 18_000
+"""For 15,000 and those beside them."""
+FILES_KEPT = 600
+"""Of the open files that a node may have: for everything but sessions."""
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 
 
 class Scale(Struct, frozen=True):
@@ -141,7 +150,10 @@ def _config(key: str) -> str:
         f'"{name}" = {{ burst = {RAISED:.0f}, per_s = 1 }}'
         for name in (*HOT_LIMITS, "chat.create", "api.conn")
     )
-    return f'token_keys = ["{key}"]\ncommand_rate = {RAISED:.0f}\n[limits]\n{limits}\n'
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    sessions = f"max_sessions = {min(MOST_SESSIONS, files - FILES_KEPT)}\n"
+    rates = f"command_rate = {RAISED:.0f}\n"
+    return f'token_keys = ["{key}"]\n{sessions}{rates}[limits]\n{limits}\n'
 
 
 async def seed_accounts(stage: Stage, count: int) -> range:
@@ -178,6 +190,18 @@ async def stored(stage: Stage, chats: Iterable[str]) -> dict[str, list[str]]:
             if row.body is not None:
                 held[str(row.chat_id)].append(row.body)
     return held
+
+
+async def patient(stage: Stage, method: str, data: Json, token: str) -> Json:
+    """The rpc over HTTP; a busy platform's "not now" is answered by asking again, as apps do."""
+    for pause_s in PAUSES_S:
+        try:
+            return await call(stage.platform.url, method, data, token)
+        except RpcError as error:
+            if error.code not in (ErrorCode.OVERLOADED, ErrorCode.TIMEOUT):
+                raise
+        await asyncio.sleep(pause_s)
+    return await call(stage.platform.url, method, data, token)
 
 
 def fresh_random_id() -> int:

@@ -189,7 +189,8 @@ class GatewayProtocol(asyncio.Protocol):
         code = None
         if ws is not None:
             code = ws.close_rcvd.code if ws.close_rcvd is not None else None
-            del ws.parser  # breaks the second cycle: the protocol and its generator
+            # its cycles: the parser's generator, `select_subprotocol`, a cut socket's traceback
+            vars(ws).clear()
         if handler is not None:
             handler.on_closed(code)
 

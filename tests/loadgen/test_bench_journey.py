@@ -69,7 +69,7 @@ FIGURES = {
 """What each measures; the other figures of its row stay null."""
 ALL = set().union(*FIGURES.values())
 
-LONG = {"drain", "fanout_10k", "bus_hop", "channel_room"}
+LONG = {"drain", "fanout_10k", "bus_hop", "channel_room", "slow_reader"}
 """With the others too long for every run: `make proofs`."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
