@@ -118,6 +118,8 @@ class Rpc(Struct, frozen=True):
     handler: Handler
     limits: tuple[str, ...] = ()
     """Names of rules in `limits.py`; checked in order before the handler runs."""
+    gates: tuple[Callable[[Caller, Any], None], ...] = ()
+    """Asked with (caller, request) before any limit that lives in Redis; they refuse by raising."""
     access: Access = Access.DEVICE
     shed: Shed | None = None
     """Answered 1000 OVERLOADED while the ladder sheds this."""

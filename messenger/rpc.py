@@ -104,8 +104,9 @@ class Rpcs:
             rpc=rpc,
             decode=decoder.decode,
             waits=bool(remote) or inspect.iscoroutinefunction(rpc.handler),
-            local=tuple(
-                self._limits.local_check(rule) for rule in rpc.limits if self._limits.is_local(rule)
+            local=(
+                *map(self._limits.local_check, filter(self._limits.is_local, rpc.limits)),
+                *rpc.gates,
             ),
             remote=remote,
             observe=self._metrics.rpc_seconds.labels(rpc.method).observe,

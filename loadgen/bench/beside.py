@@ -37,6 +37,13 @@ class Plan(Struct):
     rate_per_s: float
 
 
+class Figures(Struct):
+    """What it measured since `window`."""
+
+    p50_ms: float | None
+    p99_ms: float | None
+
+
 class Heard(Struct):
     """What it measured since `window`, and what became of all messages."""
 
@@ -57,6 +64,11 @@ class Beside:
     async def window(self) -> None:
         """Forget the samples so far."""
         await self._process.tell("window")
+
+    async def figures(self) -> Figures:
+        """Of the window that ends here; the next one begins."""
+        await self._process.tell("figures")
+        return await self._process.hear(Figures, END_S)
 
     async def end(self, stage: Stage, row: Row) -> Heard:
         """Stop sending, wait until all has arrived, and compare with the database."""
@@ -81,7 +93,7 @@ async def beside(stage: Stage, pairs: int, rate_per_s: float) -> AsyncIterator[B
 
 
 async def serve(commands: asyncio.StreamReader, answers: IO[bytes]) -> None:
-    """The process itself: a plan, `window` any number of times, `end`."""
+    """The process itself: a plan, `window` and `figures` any number of times, `end`."""
     plan = msgspec.json.decode(await commands.readline(), type=Plan)
     driver, pairs = Driver(plan.host, plan.port), Pairs(plan.chats)
     tags = range(len(plan.chats))
@@ -92,7 +104,11 @@ async def serve(commands: asyncio.StreamReader, answers: IO[bytes]) -> None:
     clock, going = Clock(pairs, plan.rate_per_s), True
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(clock.run(lambda: going), name="clock")
-        while (await commands.readline()).strip() == b'"window"':
+        while (command := (await commands.readline()).strip()) in (b'"window"', b'"figures"'):
+            if command == b'"figures"':
+                figures = Figures(*(percentile_ms(pairs.waits, q) for q in (0.5, 0.99)))
+                answers.write(msgspec.json.encode(figures) + b"\n")
+                answers.flush()
             pairs.forget_waits()
             clock.late = clock.late[:0]
         going = False

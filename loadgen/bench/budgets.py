@@ -17,13 +17,16 @@ BUDGETS: Mapping[str, str] = {
     "drain": "all see 3001, nothing acked is lost, exit 0 in 30 s",
     "peers": "a room <= 1.3 x NATS; the others for orientation",
     "soak": "lost, doubled, swapped 0; memory, descriptors, tasks, Redis, PostgreSQL flat",
-    "channel_post": "<= 5 ms, 10^7 rows <= 1.2 x 10^3; join, leave <= 5 ms, first page <= 20 ms",
+    "channel_post": "<= 5 ms, 10^6 rows <= 1.2 x 10^3; join, leave <= 5 ms, first page <= 20 ms",
+    "channel_post_10m": "the same with 10^7 rows",
     "channel_room": "as fanout_10k; post to last reader p99 <= 300 ms",
     "channel_views": "no post with a wrong number",
+    "join_flood": "others' p99 <= 2 x idle, every refusal explains itself",
     "reconnect_storm": "all back and caught up in <= 10 s, others' p99 <= 50 ms",
 }
 """For two cores shared with the driver (issue B, performance design section 14)."""
 
+CHANNEL_POST = ("p50_ms_by", "ratio", "join_p50_ms", "first_page_p50_ms", "filled_s", "filled_gib")
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "direct_durable": ("mean_batch", "peak_p99_ms", "half_rate_per_s", "half_cpu_us"),
     "fanout_1k": ("w1_rate_per_s", "w1_p99_ms"),
@@ -37,9 +40,11 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "drain": ("seen_3001", "seconds_to_exit", "exit"),
     "peers": ("peyk_cpu_us", "peyk_by_peer", "spread", "peer_lost", "skipped"),
     "soak": ("flat", "not_flat", "grown"),
-    "channel_post": ("subscribers", "p50_ms_by", "ratio", "join_p50_ms", "first_page_p50_ms"),
+    "channel_post": CHANNEL_POST,
+    "channel_post_10m": CHANNEL_POST,
     "channel_room": ("readers", "last_reader_p99_ms"),
-    "channel_views": ("moves", "wrong"),
+    "channel_views": ("moves", "views", "wrong"),
+    "join_flood": ("idle_p99_ms", "p99_ratio", "joined", "refused", "unexplained"),
     "reconnect_storm": ("back_s", "caught_up_s", "beside_p99_ms", "retries"),
 }
 """Of `more`: what is printed for people beside the row's own figures."""

@@ -1,7 +1,7 @@
-"""`channel_views`: readers scroll, on two devices, repeating themselves; every view is checked.
+"""`channel_views`: people scroll through a channel on two devices, with repeats and late calls.
 
-Each reader's ranges begin where the last one ended, so the truth is a number: a post was seen by
-those who came at least so far. A unit is a range that was answered, thus durable.
+What each has seen is kept here as a set, by the one rule that a cursor never goes back; at the end
+the views of every post must be as many as there are sets that hold it.
 """
 
 import asyncio
@@ -9,133 +9,179 @@ import random
 import time
 from array import array
 
-from sqlalchemy import text
-
 from loadgen.bench.channel import channel, posted
-from loadgen.bench.driver import Session, rpc
+from loadgen.bench.driver import LoadError, Session, rpc
+from loadgen.bench.groups import Asker
 from loadgen.bench.row import Row
 from loadgen.bench.samples import percentile_ms
 from loadgen.bench.stage import Stage, seed_accounts, window
 
-STEP = 12
-"""Posts of one viewport at the most."""
-AGAIN = 0.2
-"""So often a reader tells the same again, from either device."""
-DRAIN_S = 10.0
-VIEWS = (
-    "select v.seq, sum(v.d) over (order by v.seq) from channel_view v where v.chat_id = :chat"
-    " order by v.seq"
-)
+DEVICES = 2
+PAGE = 100
+RETRY_S = 0.2
+DRAIN_S = 20.0
+SCREEN = 8
+"""Posts of a viewport, at most."""
+REPEATED, JUMPED, LATE = 0.3, 0.15, 0.1
+
+Span = tuple[int, int]
 
 
-class Reader:
-    """One account with two devices."""
+class Viewer:
+    """What one person has seen, and what they do next."""
 
-    __slots__ = ("asked_at", "at", "lo", "sessions")
+    def __init__(self, number: int, last: int, draw: random.Random) -> None:
+        self.number = number
+        self.seen: set[int] = set()
+        self._last = last
+        self._draw = draw
+        self._cursor = 0
+        self._before: Span = (1, 1)
 
-    def __init__(self, sessions: list[Session]) -> None:
-        self.sessions = sessions
-        self.lo = 1
-        self.at = 0
-        """How far the reader has come, answered or not."""
-        self.asked_at = 0.0
+    def next(self) -> list[tuple[int, Span]]:
+        """(device, span)s that may come in any order: they count the same in all of them.
+
+        They do where every span begins at the cursor or below, and where all are the same one.
+        """
+        draw, at = self._draw.random(), self._cursor
+        if draw < LATE or at >= self._last:
+            spans = [self._before]  # seen long ago, on a device that was offline
+        elif draw < LATE + JUMPED:
+            lo = min(self._last, at + self._draw.randint(2, 12))
+            spans = [(lo, lo + self._draw.randint(0, SCREEN))] * DEVICES
+        else:
+            spans = [
+                (max(1, at + 1 - self._draw.randint(0, 4)), at + self._draw.randint(1, SCREEN))
+                for _ in range(self._draw.randint(1, DEVICES))
+            ]
+        for span in spans:
+            self._look(span)
+        calls = list(enumerate(spans))
+        again = [call for call in calls if self._draw.random() < REPEATED]
+        return calls + again
+
+    def _look(self, span: Span) -> None:
+        lo, hi = span
+        self.seen |= {seq for seq in range(lo, min(hi, self._last) + 1) if seq > self._cursor}
+        self._cursor, self._before = max(self.seen, default=0), span
 
 
 class Scrolling:
-    """All readers, each with one range in flight."""
+    """All of them; who has every answer goes on."""
 
-    def __init__(self, chat: str, posts: int, seed: int) -> None:
-        self.chat = chat
-        self.posts = posts
-        self.readers: list[Reader] = []
-        self.answered = 0
-        self.asked = 0
-        self.refused = b""
-        self.running = False
+    def __init__(self, chat: str, viewers: list[Viewer]) -> None:
+        self.running = True
+        self.moves = 0
+        """Answered."""
+        self.put_off = 0
         self.waits = array("d")
-        self._draw = random.Random(seed)  # noqa: S311 - demand, not secrets
+        self.refused = b""
+        self.devices: list[list[Session]] = []
+        self._viewers = viewers
+        self._left = [0] * len(viewers)
+        self._chat = chat
+        self._open: dict[tuple[int, int], tuple[float, Span]] = {}
+        """(device's tag, command) -> when it was sent, and what."""
+        self._next_id = 10
 
-    def go_on(self, reader: Reader) -> None:
-        """The next posts, or the same again."""
-        draw = self._draw
-        if reader.at == 0 or draw.random() > AGAIN:
-            if reader.at >= self.posts:
-                return
-            reader.lo = reader.at + 1
-            reader.at = min(self.posts, reader.at + draw.randint(1, STEP))
-        view = {"chat": self.chat, "lo": reader.lo, "hi": reader.at}
-        reader.asked_at = time.monotonic()
-        self.asked += 1
-        draw.choice(reader.sessions).send(rpc(5, "channels.view", {"views": [view]}))
+    @property
+    def unanswered(self) -> int:
+        return sum(self._left)
+
+    def begin(self) -> None:
+        for viewer in self._viewers:
+            self._step(viewer)
 
     def heard(self, session: Session, data: bytes) -> None:
-        if not data.startswith(b'{"id":5'):
+        if not data.startswith(b'{"id":'):
+            return  # a head of the channel
+        key = session.tag, int(data[6 : data.find(b",", 6)])
+        sent = self._open.pop(key, None)
+        if sent is None:
             return
         if b'"error"' in data:
-            self.refused = self.refused or data
+            self._refused(session, sent[1], data)
             return
-        reader = self.readers[session.tag // 2]
-        self.answered += 1
-        self.waits.append(time.monotonic() - reader.asked_at)
-        if self.running:
-            self.go_on(reader)
+        self.moves += 1
+        self.waits.append(time.monotonic() - sent[0])
+        place = session.tag // DEVICES
+        self._left[place] -= 1
+        if not self._left[place] and self.running:
+            self._step(self._viewers[place])
 
     def forget_waits(self) -> None:
         self.waits = array("d")
 
-    def truth(self) -> dict[int, int]:
-        """Views of every post, by how far each reader has come."""
-        ends: dict[int, int] = {}
-        for reader in self.readers:
-            ends[reader.at] = ends.get(reader.at, 0) + 1
-        views, left = {}, len(self.readers) - ends.get(0, 0)
-        for seq in range(1, self.posts + 1):
-            views[seq] = left
-            left -= ends.get(seq, 0)
-        return views
+    def _step(self, viewer: Viewer) -> None:
+        calls = viewer.next()
+        self._left[viewer.number] = len(calls)
+        for device, span in calls:
+            self._send(self.devices[viewer.number][device], span)
+
+    def _send(self, session: Session, span: Span) -> None:
+        self._next_id += 1
+        self._open[session.tag, self._next_id] = time.monotonic(), span
+        view = {"chat": self._chat, "lo": span[0], "hi": span[1]}
+        session.send(rpc(self._next_id, "channels.view", {"views": [view]}))
+
+    def _refused(self, session: Session, span: Span, data: bytes) -> None:
+        if b'"temporary":true' in data:
+            self.put_off += 1
+            asyncio.get_running_loop().call_later(RETRY_S, self._send, session, span)
+        else:
+            self.refused = self.refused or data
 
 
 async def run(stage: Stage) -> Row:
     row, scale = Row(name="channel_views"), stage.scale
-    owner, *accounts = await seed_accounts(stage, 1 + scale.viewers)
-    chat = await channel(stage, owner, accounts)
-    await posted(stage, chat, owner, scale.viewed)
-    scrolling = Scrolling(chat, scale.viewed, stage.seed)
-    tokens = [stage.token(number, device) for number in accounts for device in (0, 1)]
-    sessions = await stage.driver.connect_all(tokens, scrolling.heard)
-    for place in range(0, len(sessions), 2):
-        scrolling.readers.append(Reader(sessions[place : place + 2]))
-    scrolling.running = True
-    for reader in scrolling.readers:
-        scrolling.go_on(reader)
-    units, cost = await window(stage, lambda: scrolling.answered, scrolling.forget_waits)
-    scrolling.running = False
-    await _drained(scrolling)
-    row.charge(cost, units)
+    accounts = await seed_accounts(stage, 1 + scale.viewers)
+    chat = await channel(stage, accounts[0], accounts[1:])
+    await posted(stage, chat, accounts[0], scale.viewed)
+    draw = random.Random(f"views/{stage.seed}")  # noqa: S311 - not a secret
+    viewers = [Viewer(number, scale.viewed, draw) for number in range(scale.viewers)]
+    scrolling = Scrolling(chat, viewers)
+    tokens = [stage.token(n, device) for n in accounts[1:] for device in range(DEVICES)]
+    sessions = await stage.driver.connect_all(tokens, scrolling.heard, tags=range(len(tokens)))
+    scrolling.devices = [sessions[n : n + DEVICES] for n in range(0, len(sessions), DEVICES)]
+    scrolling.begin()
+    moves, cost = await window(stage, lambda: scrolling.moves, scrolling.forget_waits)
+    row.charge(cost, moves)
     row.p50_ms = percentile_ms(scrolling.waits, 0.5)
     row.p99_ms = percentile_ms(scrolling.waits, 0.99)
-    row.more |= {"viewers": scale.viewers, "moves": scrolling.answered}
-    row.more["wrong"] = await _wrong(stage, scrolling)
-    if scrolling.refused:
-        row.invalid(scrolling.refused[:200].decode(errors="replace"))
-    row.lost = row.more["wrong"] + scrolling.asked - scrolling.answered
+    await _end(scrolling)
+    row.more |= {"unit": "move", "viewers": scale.viewers, "devices": len(tokens)}
+    row.more |= {"moves": scrolling.moves, "put_off": scrolling.put_off}
+    row.lost = scrolling.unanswered
+    owner = Asker()
+    await owner.connect(stage, accounts[0])
+    await _judge(owner, chat, viewers, row)
     await stage.driver.close()
     return row
 
 
-async def _drained(scrolling: Scrolling) -> None:
+async def _end(scrolling: Scrolling) -> None:
+    """Until all that was sent is answered."""
+    scrolling.running = False
     deadline = time.monotonic() + DRAIN_S
-    while scrolling.answered < scrolling.asked and time.monotonic() < deadline:  # noqa: ASYNC110
+    while scrolling.unanswered and time.monotonic() < deadline:  # noqa: ASYNC110 - callbacks count
         await asyncio.sleep(0.02)
+    if scrolling.refused:
+        raise LoadError(scrolling.refused[:200].decode(errors="replace"))
 
 
-async def _wrong(stage: Stage, scrolling: Scrolling) -> int:
-    """Posts whose number of views is not the truth."""
-    async with stage.engine.connect() as connection:
-        rows = await connection.execute(text(VIEWS), {"chat": int(scrolling.chat)})
-        marks = {row[0]: int(row[1]) for row in rows}
-    views, wrong = 0, 0
-    for seq, truth in scrolling.truth().items():
-        views = marks.get(seq, views)
-        wrong += views != truth
-    return wrong
+async def _judge(owner: Asker, chat: str, viewers: list[Viewer], row: Row) -> None:
+    """Post by post: views that are missing are lost, those beyond are doubled."""
+    counted: dict[int, int] = {}
+    for viewer in viewers:
+        for seq in viewer.seen:
+            counted[seq] = counted.get(seq, 0) + 1
+    last = max(counted)
+    told: dict[int, int] = {}
+    for first in range(1, last + 1, PAGE):
+        seqs = list(range(first, min(first + PAGE, last + 1)))
+        stats = await owner.ask("channels.stats", {"chat": chat, "seqs": seqs})
+        told |= {post["seq"]: post["views"] for post in stats["posts"]}
+    more = [told.get(seq, 0) - counted.get(seq, 0) for seq in range(1, last + 1)]
+    row.more |= {"wrong": sum(one != 0 for one in more), "views": sum(counted.values())}
+    row.lost = (row.lost or 0) - sum(one for one in more if one < 0)
+    row.duplicated, row.reordered = sum(one for one in more if one > 0), 0

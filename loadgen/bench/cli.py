@@ -28,6 +28,7 @@ from loadgen.bench import (
     fanout,
     group_commit,
     idle_memory,
+    join_flood,
     login,
     reconnect_storm,
     resume,
@@ -59,10 +60,15 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "churn": churn.run,
     "drain": drain.run,
     "reconnect_storm": reconnect_storm.run,
+    "channel_post": channel_post.run,
     "channel_room": channel_room.run,
     "channel_views": channel_views.run,
+    "join_flood": join_flood.run,
 }
-APART: Mapping[str, Benchmark] = {"soak": soak.run, "channel_post": channel_post.run}
+APART: Mapping[str, Benchmark] = {
+    "soak": soak.run,
+    "channel_post_10m": channel_post.run_10m,
+}
 """Only where they are named: they take longer than all others together."""
 LONGEST_S = 400.0
 """Of one benchmark, the start of its platform included."""

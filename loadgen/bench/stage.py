@@ -28,7 +28,6 @@ FIRST_ACCOUNT = 2**52
 FIRST_DEVICE = 2**52 + 2**40
 HOT_LIMITS = (
     *("msg.account", "msg.chat", "msg.stranger", "read", "view", "sync", "history", "typing"),
-    *("join.tries", "join.channel", "join.net"),
 )
 RAISED = 1e9
 MOST_SESSIONS = 18_000
@@ -86,14 +85,19 @@ class Scale(Struct, frozen=True):
     drained: int = 5_000
     idle: tuple[int, ...] = (5_000, 15_000)
     settle_s: float = 15.0
-    subscribers: tuple[int, ...] = (1_000, 100_000, 10_000_000)
+    subscribers: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     """Rows of the channels that `channel_post` compares."""
+    most_subscribers: tuple[int, ...] = (1_000, 100_000, 10_000_000)
+    """The same of `channel_post_10m`."""
     posts: int = 300
     """Into each of them."""
     joiners: int = 50
     viewers: int = 1_000
     viewed: int = 5_000
     """Posts that they scroll through."""
+    flooders: int = 2_000
+    joins_per_s: float = 5_000.0
+    flood_s: float = 6.0
 
 
 class Stage(Struct):

@@ -15,6 +15,7 @@ from messenger.accounts.store.people import NameKind, PeopleStore
 from messenger.accounts.usernames import folded
 from messenger.accounts.wire_ids import account_of, page_start
 from messenger.chats.creating import Creating
+from messenger.chats.doors import Doors
 from messenger.chats.membership import Memberships, members_max
 from messenger.chats.objects import Views, join_mode
 from messenger.chats.protocol import (
@@ -81,14 +82,16 @@ class Invites:
         self._people = people
         self._now_ms = now_ms
         self._channels = channels
+        self.doors = Doors()
 
     async def join(self, request: Join, caller: Caller) -> Joined:
         """Come in, or ask to. Joining again answers the chat."""
         if (request.link is None) == (request.username is None):
             raise Refused(ErrorCode.INVALID, {"field": "link", "why": "link or username"})
-        if request.link is not None:
-            return await self._join_by_link(request.link, caller)
-        return await self._join_by_name(request.username or "", caller)
+        async with self.doors.enter(request):
+            if request.link is not None:
+                return await self._join_by_link(request.link, caller)
+            return await self._join_by_name(request.username or "", caller)
 
     async def link_create(self, request: LinkCreate, caller: Caller) -> LinkCreated:
         chat, _, _ = await self._as_inviting_admin(request.chat, caller)
@@ -231,7 +234,7 @@ class Invites:
         if standing(seat, self._now_ms()) is Standing.BANNED:
             raise Refused(ErrorCode.BANNED, {"until": seat.until})
         channels = self._channels if row.kind is Kind.CHANNEL else None
-        if channels is not None:  # before anything is asked of the database
+        if channels is not None:
             channels.check_join(row, caller)
         await self._creating.check_room(account)
         if approval:
