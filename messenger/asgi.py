@@ -102,6 +102,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
                 node.committer.close()
                 async with asyncio.timeout(LEAVE_S):
                     await asyncio.wait([committing])
+                    await node.delivery.flush()
             finally:
                 committing.cancel()
                 for task in others:

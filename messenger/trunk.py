@@ -135,7 +135,7 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
     ladder = Ladder(lambda: committer.waiting, bus, settings, metrics)
     cursors = messenger.messages.feature.cursors(database, chats, delivery, ladder.sheds)
     indexer = Indexer(database)
-    intents = NodeIntents(bus, name)
+    intents = NodeIntents(bus, name, lambda: delivery.owes)
 
     def on_batch(batch: list[Written]) -> None:
         delivery.messages_written(batch)

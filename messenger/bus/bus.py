@@ -136,6 +136,12 @@ class Bus:
         for waiter in self._awaited.pop(key, ()):
             settle(waiter, BusDown("not listened to any more"))
 
+    def hears(self, topic: str) -> bool:
+        """Does what is published on `topic` reach this node now, for certain."""
+        key = topic_key(topic).encode()
+        shard = self.shard_of(key)
+        return shard.up and key in shard.topics and key not in shard.unconfirmed
+
     async def listening(self, topic: str) -> None:
         """Return once Redis has confirmed `listen(topic)`.
 

@@ -25,6 +25,8 @@ from messenger.metrics import Metrics
 
 BIG = 1  # bit of chat.flags: events go to `chat:<id>`
 DIRTY_EVERY_S = 1.0  # per chat and node; nodes thin it out further for their sessions
+FLUSH_S = 2.0  # of a leaving node's time
+FLUSH_LOOK_S = 0.02
 TOLD_AGAIN = 1_000  # small chats a round, ~20,000 appends: a tenth of what one Redis does
 
 CROWD_CHECK = 32  # accounts between two looks at what the link holds
@@ -165,16 +167,32 @@ class Delivery:
         if self._bus.up:
             self._recent.link_back()
 
+    @property
+    def owes(self) -> bool:
+        """Something that was committed is still to be told."""
+        return bool(self._dirty or self._members.waiting or self._recent.due)
+
     async def run(self) -> None:
         """Send the coalesced heads of big chats, and what was lost with a link, until cancelled."""
         while True:
             await asyncio.sleep(DIRTY_EVERY_S)
-            for event in self._recent.take_due(TOLD_AGAIN):
-                self._tell_again(event)
-            dirty, self._dirty = self._dirty, {}
-            self._told_at_once.clear()
-            for event in dirty.values():
-                self._tell_head(event)
+            self._round()
+
+    async def flush(self) -> None:
+        """The node leaves: tell what waits, as far as `FLUSH_S` reaches; the rest is swept."""
+        deadline = time.monotonic() + FLUSH_S
+        self._round()
+        while self.owes and time.monotonic() < deadline:
+            await asyncio.sleep(FLUSH_LOOK_S)
+            self._round()
+
+    def _round(self) -> None:
+        for event in self._recent.take_due(TOLD_AGAIN):
+            self._tell_again(event)
+        dirty, self._dirty = self._dirty, {}
+        self._told_at_once.clear()
+        for event in dirty.values():
+            self._tell_head(event)
 
     def _tell_head(self, event: Event) -> None:
         self._metrics.published_dirty.inc()

@@ -61,6 +61,11 @@ class MemberLists:
         self._lists.move_to_end(chat)
         return known[1]
 
+    @property
+    def waiting(self) -> int:
+        """Deliveries that wait for a list."""
+        return self._count
+
     def forget(self, chat: ChatId) -> None:
         """Drop the list: its members changed."""
         self._lists.pop(chat, None)

@@ -49,6 +49,11 @@ class Recent:
         if len(self._due) > MOST:
             self._due.popitem(last=False)
 
+    @property
+    def due(self) -> int:
+        """How many chats are due to be told of."""
+        return len(self._due)
+
     def take_due(self, most: int) -> list[Event]:
         """Some of what is due, at most so many: a pile at once would fill the new link."""
         return [self._due.popitem(last=False)[1] for _ in range(min(most, len(self._due)))]

@@ -47,6 +47,11 @@ class SoleDevices:
         self._known.pop(account, None)
         self._loading.discard(account)
 
+    def met(self, account: AccountId, device: DeviceId) -> None:
+        """A session of `device` opened somewhere: however it was made, it counts from now on."""
+        if self._known.get(account, device) != device or account in self._loading:
+            self.forget(account)
+
     def forget_all(self) -> None:
         """What was published may have been lost."""
         self._known.clear()
@@ -68,12 +73,14 @@ class SoleDevices:
         if not self._wanted:
             self._some.clear()
         self._loading = set(accounts)
-        found = await self._load(accounts)
-        for account in self._loading:  # without those that were forgotten while we asked
-            if self.hears(account):
-                # 0: several devices, which does not change before something is revoked
-                self._known[account] = found.get(account, DeviceId(0))
-        self._loading.clear()
+        try:
+            found = await self._load(accounts)
+            for account in self._loading:  # without those that were forgotten while we asked
+                if self.hears(account):
+                    # 0: several devices, which does not change before something is revoked
+                    self._known[account] = found.get(account, DeviceId(0))
+        finally:
+            self._loading.clear()
 
     def _want(self, account: AccountId) -> None:
         if account not in self._loading and len(self._wanted) < WANTED_MOST and self.hears(account):

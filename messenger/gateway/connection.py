@@ -1,8 +1,8 @@
 """The transport below a session: frames, plugged into uvicorn as `ws=`.
 
-This file and request_door.py know uvicorn's inside; tests/gateway/test_connection.py walks over what
-they rely on. Above them nobody sees a socket. One write per connection and loop turn: `turn.py`.
-Budget: 10 KiB per idle session, one system call per write (bench idle_memory, fanout_1k).
+This file and request_door.py know uvicorn's inside; tests/gateway/test_connection.py walks over
+what they rely on. Above them nobody sees a socket. One write per connection and loop turn, see
+turn.py. Budget: 10 KiB per idle session, one system call per write (bench idle_memory, fanout_1k).
 """
 
 import asyncio

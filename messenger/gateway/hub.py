@@ -18,7 +18,7 @@ from messenger.gateway.heard import Appended, Expelled, Joined, Left, Order, Par
 from messenger.gateway.positions import account_of
 from messenger.gateway.room import BULK_FROM, Heard, Room, Subscription, Verdict
 from messenger.gateway.tasks import Tasks
-from messenger.ids import AccountId
+from messenger.ids import AccountId, DeviceId
 from messenger.metrics import Metrics
 from messenger.settings import NamespaceOptions
 from messenger.wire.codec import JSON, PROTOBUF
@@ -148,8 +148,6 @@ class Hub:
         parsed = parse(room.source, payload)
         if type(parsed) is Appended:  # the usual one: a message for one account
             for heard in parsed.heard:
-                if heard.data.startswith(SESSION_NEW):
-                    self._soles.forget(account_of(topic))
                 self._hear(room, parsed.epoch, heard)
         else:
             self._dispatch(room, parsed)
@@ -197,7 +195,7 @@ class Hub:
     def _hears(self, account: AccountId) -> bool:
         """Are facts of the account told to this node, and none missed."""
         room = self._rooms.get(f"user:{account}")
-        return room is not None and room.opened and self._bus.up
+        return room is not None and room.opened and self._bus.hears(room.topic)
 
     def _dispatch(self, room: Room, parsed: Parsed) -> None:
         match parsed:
@@ -212,10 +210,15 @@ class Hub:
                 for subscription in _all_of(room):
                     _listener(subscription).expelled(account, room)
             case Order():
-                for subscription in _all_of(room):
-                    _listener(subscription).ordered(parsed)
+                self._pass_on(room, parsed)
             case None:
                 log.error("bus payload not understood", extra={"source": room.source})
+
+    def _pass_on(self, room: Room, order: Order) -> None:
+        if order.do == "replaced":
+            self._soles.met(account_of(room.topic), DeviceId(order.device))
+        for subscription in _all_of(room):
+            _listener(subscription).ordered(order)
 
     def _hear(self, room: Room, epoch: str, heard: Heard) -> None:
         verdict = room.judge(epoch, heard)
@@ -228,6 +231,8 @@ class Hub:
             self._fill_soon(room, after_s=HOLD_S if room.source == "chat" else 0.0)
 
     def _deliver(self, room: Room, heard: Heard) -> None:
+        if room.source == "user" and heard.data.startswith(SESSION_NEW):
+            self._soles.forget(account_of(room.topic))
         sessions = room.deliver(heard)
         self._metrics.frames.inc(sessions)
         if room.source == "chat":
@@ -267,6 +272,8 @@ class Hub:
         """The numbers cannot be continued: whoever relies on them catches up from the store."""
         room.epoch, room.offset = epoch, top
         room.ahead.clear()
+        if room.source == "user":
+            self._soles.forget(account_of(room.topic))
         for subscription in _all_of(room):
             if subscription.buffer is None:
                 _listener(subscription).insufficient(subscription)

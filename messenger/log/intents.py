@@ -6,7 +6,8 @@ the node commits without a record.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -18,7 +19,9 @@ NODES_KEY = "wip:nodes"
 """SET of the nodes that may have left records; a node leaves it when it was swept."""
 LEASE_S = 6
 RENEW_S = 2.0
-TOLD_S = 1.0  # after an event's commit; who made it tells in the same turn of the loop, or the next
+TOLD_S = 3.0  # after a commit: heads of big chats go once a second, a member list may be loaded
+SWEEP_S = 0.5
+ENDED_MOST = 100_000  # while somebody is still owed; a record beyond it is told again by the sweep
 
 
 def pack_chats(chats: Sequence[ChatId]) -> bytes:
@@ -34,18 +37,24 @@ class NodeIntents:
     """The records and the lease of this node. `node` must be new at every start of the process:
     under an old name the lease would hide what the dead one left."""
 
-    def __init__(self, bus: Bus, node: str) -> None:
+    def __init__(
+        self, bus: Bus, node: str, owes: Callable[[], bool] = lambda: False, told_s: float = TOLD_S
+    ) -> None:
+        """`owes`: has this node still to tell of something that was committed."""
         self._bus = bus
+        self._owes = owes
+        self._told_s = told_s
         self._node = node
         self._key = intent_key(node)
         self._events = count(1)
-        self._telling: dict[int, asyncio.TimerHandle] = {}  # events of the last second
+        self._ended: deque[tuple[float, int]] = deque(maxlen=ENDED_MOST)  # when, which
 
     def begin(self, batch: int, chats: Sequence[ChatId]) -> None:
         self._bus.call("HSET", self._key, batch, pack_chats(chats))
 
     def end(self, batch: int) -> None:
-        self._bus.call("HDEL", self._key, batch)
+        """It is committed and handed to the delivery; the record goes once that has told it."""
+        self._ended.append((asyncio.get_running_loop().time(), batch))
 
     def doubt(self, batch: int, chats: Sequence[ChatId]) -> None:
         """Leave a record as a dead node does: swept when its lease is over, which is longer than a
@@ -68,25 +77,34 @@ class NodeIntents:
             yield
         except BaseException:
             self.doubt(number, [chat])
-            self.end(number)
             raise
-        self._telling[number] = asyncio.get_running_loop().call_later(TOLD_S, self._told, number)
-
-    def _told(self, number: int) -> None:
-        del self._telling[number]
-        self.end(number)
+        finally:
+            self.end(number)
 
     async def run(self) -> None:
-        """Renew the lease until cancelled, then let it go."""
+        """Renew the lease until cancelled; then let it go, or leave what is owed to be swept."""
+        loop = asyncio.get_running_loop()
+        renewed_at = -RENEW_S
         try:
             while True:
-                self._renew()
-                await asyncio.sleep(RENEW_S)
+                if loop.time() - renewed_at >= RENEW_S:
+                    renewed_at = loop.time()
+                    self._renew()
+                self._drop(loop.time() - self._told_s)
+                await asyncio.sleep(SWEEP_S)
         finally:
-            for number, timer in list(self._telling.items()):
-                timer.cancel()
-                self._told(number)
-            self._bus.call("DEL", node_key(self._node))
+            self._drop(loop.time())
+            if not self._owes():
+                self._bus.call("DEL", node_key(self._node))
+
+    def _drop(self, ended_before: float) -> None:
+        """Forget what ended before that time, unless somebody has still to be told."""
+        told: list[int] = []
+        if not self._owes():
+            while self._ended and self._ended[0][0] <= ended_before:
+                told.append(self._ended.popleft()[1])
+        if told:
+            self._bus.call("HDEL", self._key, *told)
 
     def _renew(self) -> None:
         self._bus.call("SADD", NODES_KEY, self._node)

@@ -59,6 +59,6 @@ def check_entities(text: str, ents: Sequence[Entity]) -> None:
 
 def _blank(text: str) -> bool:
     """Nothing to see: only separators, controls and format characters."""
-    if text[:1].isalnum():  # nearly all: no look at each character
+    if text and unicodedata.category(text[0])[0] not in "ZC":  # nearly all: one look is enough
         return False
     return all(unicodedata.category(character)[0] in "ZC" for character in text)

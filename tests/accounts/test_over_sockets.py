@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from messenger.accounts.issuing import issue_token
 from messenger.client.errors import RpcError
+from messenger.db.engine import Database
+from messenger.settings import Settings
+from messenger.tokens import ConnectionTokens
 from messenger.wire.codes import CloseCode, ErrorCode
 from tests.support.line import Line, joined, opened
 from tests.support.platform import Platform, SignedIn, code_of
@@ -154,3 +158,32 @@ async def test_given_many_people_when_they_sign_up_at_once_then_each_has_an_acco
     people = await asyncio.gather(*(platform.signs_up(f"نفر {n}") for n in range(20)))
 
     assert len({person.account for person in people}) == 20
+
+
+async def test_given_a_lone_device_when_another_is_made_by_command_then_it_hears_the_sends(
+    platform: Platform, settings: Settings
+) -> None:
+    mina, reza = await platform.signs_up("مینا"), await platform.signs_up("رضا")
+    chat = (await platform.post("chats.open_direct", {"account": reza.account}, mina.token))["chat"]
+    address = {"chat": chat["id"] if isinstance(chat, dict) else chat}
+    async with line(platform, mina) as phone:
+        for number in range(1, 4):  # the node learns that she is alone
+            await rpc(phone, "messages.send", **address, random_id=str(number), text="یک")
+        made = await _by_command(settings, mina)
+
+        async with joined(platform.ws_url, made) as laptop:
+            await rpc(phone, "messages.send", **address, random_id="9", text="دو")
+
+            async with asyncio.timeout(5):
+                assert (await update(laptop, "message.new"))["m"]["text"] == "دو"
+
+
+async def _by_command(settings: Settings, person: SignedIn) -> str:
+    """The access token of a new device, as `peyk token` makes it: without a bus."""
+    database = await Database.connect(settings.database_url or "", 2, 5.0)
+    try:
+        tokens = ConnectionTokens(settings.client.token.keys)
+        made = await issue_token(database, settings, tokens, person.phone, None)
+    finally:
+        await database.close()
+    return made.access_token

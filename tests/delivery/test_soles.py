@@ -85,6 +85,34 @@ async def test_given_a_look_up_when_a_device_is_added_meanwhile_then_it_is_not_b
     await during(doing)
 
 
+async def test_given_an_account_alone_when_another_device_is_met_then_it_is_unknown_again() -> None:
+    async def doing(soles: SoleDevices, register: Register) -> None:
+        soles.alone(MINA, PHONE)
+        await register.asked.get()
+        await register.answer({MINA: PHONE})
+        soles.met(MINA, PHONE)
+        assert soles.alone(MINA, PHONE)
+
+        soles.met(MINA, TABLET)
+
+        assert not soles.alone(MINA, PHONE)
+
+    await during(doing)
+
+
+async def test_given_a_look_up_that_fails_when_asked_again_then_it_is_looked_up_again() -> None:
+    async def doing(soles: SoleDevices, register: Register) -> None:
+        soles.alone(MINA, PHONE)
+        await register.asked.get()
+        await register.answer(OSError("away"))
+
+        soles.alone(MINA, PHONE)
+
+        assert await register.asked.get() == [MINA]
+
+    await during(doing)
+
+
 async def test_given_known_accounts_when_something_may_be_missed_then_all_are_unknown() -> None:
     async def doing(soles: SoleDevices, register: Register) -> None:
         soles.alone(MINA, PHONE)

@@ -227,8 +227,8 @@ async def test_given_an_event_when_its_statement_fails_then_its_chat_is_left_in_
     await Repair(bus, store, told.append, Metrics()).sweep()
 
     assert [one.chat for one in told if one.chat == chat] == [chat]
-    assert await bus.ask("HLEN", intent_key(node)) == 0
     await stop(running)
+    assert await bus.ask("HLEN", intent_key(node)) == 0
 
 
 async def test_given_events_when_their_node_leaves_in_order_then_nothing_is_on_record(
@@ -240,6 +240,29 @@ async def test_given_events_when_their_node_leaves_in_order_then_nothing_is_on_r
 
     assert await bus.ask("HLEN", intent_key(node)) == 1  # a second, for the telling
     await stop(running)
+
+    assert await bus.ask("HLEN", intent_key(node)) == 0
+    await bus.ask("SREM", NODES_KEY, node)
+
+
+async def test_given_a_batch_that_ended_when_somebody_is_owed_then_its_record_stays_until_told(
+    bus: Bus, node: str, a_chat: AChat
+) -> None:
+    owed = [True]
+    intents = NodeIntents(bus, node, lambda: bool(owed), told_s=0.0)
+    intents.begin(1, [await a_chat()])
+    intents.end(1)
+    running = asyncio.ensure_future(intents.run())
+    await asyncio.sleep(0)
+    assert await bus.ask("HLEN", intent_key(node)) == 1
+    await stop(running)
+    assert await bus.ask("HLEN", intent_key(node)) == 1
+    assert await bus.ask("EXISTS", node_key(node)) == 1, "its lease runs out, then it is swept"
+
+    owed.clear()
+    again = asyncio.ensure_future(intents.run())
+    await asyncio.sleep(0)
+    await stop(again)
 
     assert await bus.ask("HLEN", intent_key(node)) == 0
     await bus.ask("SREM", NODES_KEY, node)
