@@ -110,6 +110,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
 
 
 def _count_alive(metrics: Metrics, running: Sequence[asyncio.Task[None]]) -> None:
+    metrics.loop_tasks.set_function(lambda: float(len(asyncio.all_tasks())))
     for task in running:
         metrics.tasks.labels(task.get_name()).set_function(partial(_is_alive, task))
 

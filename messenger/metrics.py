@@ -177,6 +177,7 @@ class Metrics:
         self.loop_lag_seconds = self._spread("loop_lag_seconds", "Lateness of the loop")
         self.gc_pause_seconds = self._spread("gc_pause_seconds", "Pauses of the collector")
         self.tasks = self._gauge("tasks", "Background tasks alive", "name")
+        self.loop_tasks = self._gauge("loop_tasks", "Tasks of the event loop, handlers included")
         self._gauge("open_fds", "Open file descriptors").set_function(open_fds)
         self._gauge("rss_bytes", "Resident memory").set_function(rss_bytes)
         self.build_info = self._gauge("build_info", "Always 1", "version", "commit")

@@ -31,7 +31,7 @@ WARM_UP_SHARE = 0.35
 ALLOWED = {
     "rss_mib": 0.02,
     "open_fds": 0.05,
-    "tasks": 0.02,
+    "tasks": 0.10,
     "redis_mib": 0.10,
     "dead_share": 0.20,
     "bytes_per_message": 0.10,

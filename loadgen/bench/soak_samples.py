@@ -44,7 +44,7 @@ async def take(stage: Stage, ops_port: int) -> Sample:
         at_s=round(time.monotonic(), 1),
         rss_mib=round(node.get("peyk_rss_bytes") / MIB, 2),
         open_fds=int(node.get("peyk_open_fds")),
-        tasks=int(node.get("peyk_tasks")),
+        tasks=int(node.get("peyk_loop_tasks")),
         sessions=int(node.get("peyk_sessions")),
         redis_mib=round(await _redis_bytes(stage) / MIB, 2),
         postgres_mib=round(size / MIB, 2),
