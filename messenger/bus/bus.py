@@ -177,6 +177,12 @@ class Bus:
             shard = self._shards[0]
         shard.send(command, done)
 
+    def asking(self, *command: Part, key: str | None = None) -> "asyncio.Future[Any]":
+        """One command for callers with a time-out of their own; nobody need hear its end."""
+        answer = self._ask(self.shard_of(key if key is not None else _key_of(command)), command)
+        answer.add_done_callback(_heard)
+        return answer
+
     async def ask(self, *command: Part, key: str | None = None) -> Any:
         """One command, awaited for at most `redis_timeout`. Raises BusDown or hiredis errors."""
         began = time.perf_counter()
@@ -308,6 +314,12 @@ class Bus:
         script = self._scripts.get(str(command[1])) if command[0] == "EVALSHA" else None
         operation = script.name if script is not None else str(command[0]).lower()
         self._metrics.redis_seconds.labels(operation).observe(time.perf_counter() - began)
+
+
+def _heard(answer: "asyncio.Future[Any]") -> None:
+    """An exception that nobody waits for any more is no news."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _key_of(command: Command) -> str | bytes:

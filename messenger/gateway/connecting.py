@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from messenger.bus.bus import Bus
 from messenger.bus.link import BusDown
@@ -105,8 +106,6 @@ class Connecting:
         session.info = ClientInfo(claims.user, session.client, claims.info or NOTHING)
         topics = self._topics(session, claims)
         results = await self._attach_all(session, topics, request.subs)
-        if session.caller is not None:  # once we listen: a revocation from now on is heard
-            await self._check_revoked(session.caller)
         if not session.answers:
             return
         await self._replace_older(session)
@@ -163,15 +162,24 @@ class Connecting:
             subscribing.enter_server_side(session, topic, asked.get(topic)) for topic in topics
         ]
         async with asyncio.timeout(self._settings.redis_timeout * 3):
-            return {
+            for subscription in entered:
+                await subscribing.listening(subscription)
+            # Asked once we listen: a revocation from now on is heard.
+            revoked = self._revoked_until(session.caller)
+            results = {
                 topic: await subscribing.read_server_side(session, subscription, asked.get(topic))
                 for topic, subscription in zip(topics, entered, strict=True)
             }
-
-    async def _check_revoked(self, caller: Caller) -> None:
-        revoked = await self._bus.ask("HGET", f"revoked:{{{caller.account}}}", caller.device)
-        if revoked is not None and int(revoked) > time.time():
+            until = None if revoked is None else await revoked
+        if until is not None and int(until) > time.time():
             raise Closed(CloseCode.DEVICE_REVOKED)
+        return results
+
+    def _revoked_until(self, caller: Caller | None) -> "asyncio.Future[Any] | None":
+        """Leaves for Redis with the positions, in one write."""
+        if caller is None:
+            return None
+        return self._bus.asking("HGET", f"revoked:{{{caller.account}}}", caller.device)
 
     async def _replace_older(self, session: Session) -> None:
         """Two sessions of one device: the newer wins, on whatever node the older is."""

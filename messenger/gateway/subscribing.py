@@ -124,6 +124,10 @@ class Subscribing:
         self._set_wishes(subscription, asked or NO_REQUEST, options)
         return subscription
 
+    async def listening(self, subscription: Subscription) -> None:
+        """Return once what happens in its topic reaches this node."""
+        await self._hub.listening(subscription.room)
+
     async def read_server_side(
         self, session: Session, subscription: Subscription, asked: SubscribeRequest | None
     ) -> SubscribeResult:
