@@ -1,6 +1,6 @@
 """Messages for later: kept until due, then sent exactly once.
 
-A worker claims due rows with SKIP LOCKED, sends each under a key made from its id, and deletes the
+A worker locks due rows with SKIP LOCKED, sends each under a key made from its id, and deletes the
 row after the commit. A worker that dies in between leaves the row; the next one sends it again
 under the same key and is told that it was written before.
 """
@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from messenger.db.engine import Database, StoreDown
 from messenger.db.statements import Statement
@@ -64,11 +65,19 @@ REMOVE = Statement(
     "delete from scheduled where chat_id = $1 and id = $2 and sender_id = $3 returning id",
     key="chat_id",
 )
-CLAIM = Statement(
+_DUE = "select chat_id, id from scheduled where due <= $1 order by due limit $2"
+# On one PostgreSQL each worker passes over what another one holds; shards cannot lock together.
+DUE = Statement(f"{_DUE} for update skip locked", key="chat_id", cold=True, one=_DUE)
+_CLAIM = (
     "select chat_id, id, sender_id, kind, flags, reply_seq, media_id, body, extra::text, digest,"
-    " waits_since from scheduled where due <= $1 order by due limit $2 for update skip locked",
+    " waits_since from scheduled where {} and id = any($2::bigint[]) and due <= $3"
+    " for update skip locked"
+)
+CLAIM = Statement(
+    _CLAIM.format("chat_id = any($1::bigint[])"),
     key="chat_id",
-    cold=True,
+    one=_CLAIM.format("chat_id = $1"),
+    spread=(1, 2),
 )
 DELAY = Statement(
     "update scheduled set due = $3,"
@@ -171,8 +180,7 @@ class Schedule:
         """
         finished = 0
         async with self._db.transaction() as connection:
-            claimed = await connection.exec_driver_sql(CLAIM.sql, (self._now_ms(), BATCH))
-            rows: Sequence[Any] = claimed.fetchall()
+            rows = await self._claimed(connection)
             answers = await self._send([_send_of(row) for row in rows]) if rows else []
             for row, answer in zip(rows, answers, strict=True):
                 if isinstance(answer, Written) or _is_final(answer) or self._is_late(row[10]):
@@ -182,6 +190,20 @@ class Schedule:
                     again = self._now_ms() + _wait_ms(answer)
                     await connection.exec_driver_sql(DELAY.sql, (row[0], row[1], again))
         return finished
+
+    async def _claimed(self, connection: AsyncConnection) -> Sequence[Any]:
+        """What is due, locked until the transaction ends, soonest first."""
+        now = self._now_ms()
+        [(sql, values)] = DUE.calls(self._db.rendering, (now, BATCH))
+        due: Sequence[Any] = (await connection.exec_driver_sql(sql, values)).fetchall()
+        if not due:
+            return []
+        keys = [row[0] for row in due], [row[1] for row in due]
+        found: list[Any] = []
+        for sql, values in CLAIM.calls(self._db.rendering, (*keys, now)):
+            found += (await connection.exec_driver_sql(sql, values)).fetchall()
+        rows = {(row[0], row[1]): row for row in found}
+        return [rows[key] for key in zip(*keys, strict=True) if key in rows]
 
     def _is_late(self, waits_since: int) -> bool:
         return 0 < waits_since < self._now_ms() - LAST_DAY_MS

@@ -104,6 +104,19 @@ def test_given_a_hot_statement_when_rendered_for_shards_then_it_names_one_value_
     assert keys_in(sql) <= {statement.key}
 
 
+LOCKING = {name: one for name, one in ALL.items() if "for update" in one.sql}
+
+
+@pytest.mark.parametrize("statement", LOCKING.values(), ids=LOCKING)
+def test_given_a_statement_that_locks_when_rendered_for_shards_then_it_names_one_value_of_its_key(
+    statement: Statement,
+) -> None:
+    """Cold ones too: Citus locks rows of one shard only."""
+    sql = statement.one or statement.sql
+
+    assert "for update" not in sql or names_one_key(sql, statement.key)
+
+
 async def test_given_the_functions_of_the_database_when_read_then_each_stays_on_one_key(
     database: Database,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from messenger.db.engine import Database
 from messenger.feature import Refused
 from messenger.log.rendering import DAY_MS
 from messenger.messages.aside import Aside
@@ -69,6 +70,29 @@ async def test_given_two_workers_and_a_dead_one_when_due_then_each_is_sent_once(
 
     stored = (await mina.history(chat, limit=100))["messages"]
     assert sorted(message["text"] for message in stored) == sorted(f"n{n}" for n in range(40))
+
+
+async def test_given_shards_when_messages_of_two_chats_are_due_then_one_pass_sends_both(
+    stores: Stores, office: Office
+) -> None:
+    mina = await office.person()
+    chats = [await office.chat([mina]) for _ in range(2)]
+    for chat in chats:
+        await mina.sends(chat, "sooner", schedule_at=in_ms(30_000))
+        await mina.sends(chat, "later", schedule_at=in_ms(30_500))
+    database = await Database.connect(stores.database_url, pool=1, rendering="one")
+    ahead = Schedule(  # the office's own task has nothing to do yet
+        database, office.chats, office.committer, Aside(), now_ms=lambda: in_ms(31_000)
+    )
+
+    finished = await ahead.fire()
+    await database.close()
+
+    assert finished == 4
+    for chat in chats:
+        assert await rows_left(office, chat) == 0
+        texts = [message["text"] for message in (await mina.history(chat))["messages"]]
+        assert sorted(texts) == ["later", "sooner"]
 
 
 async def _put_back(office: Office, rows: list[Any]) -> None:
