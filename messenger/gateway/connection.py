@@ -39,7 +39,6 @@ SLICE = 4_096  # bytes given to the general parser between two looks at what cam
 CONTROL_MOST = 1_000  # pings, pongs and fragments in a window; SDKs send one in 25 s
 CONTROL_WINDOW_S = 10.0
 SLOW_TIMEOUT_S = 1.0  # a peer that does not read gets no longer
-PATH = "/connection/websocket"
 
 WS_LOG = logging.getLogger("messenger.gateway.websocket")
 WS_LOG.setLevel(logging.WARNING)  # it writes a line per connection at INFO
@@ -111,7 +110,7 @@ class GatewayProtocol(asyncio.Protocol):
     def upgrade(self, asked: Upgrade) -> None:
         """Called instead of `data_received` with a request that is already read, and usual."""
         try:
-            self.handler = self._admitted(asked)
+            self.handler = self.door.open(self, asked)
         except Refusal as refused:
             self._refuse(refused)
             self._send_control()
@@ -282,18 +281,13 @@ class GatewayProtocol(asyncio.Protocol):
             )
         return self._library
 
-    def _admitted(self, asked: Upgrade) -> ConnectionHandler:
-        if asked.path.partition("?")[0] != PATH:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}")
-        return self.door.open(self, asked)
-
     def _on_request(self, request: Request, ws: ServerProtocol) -> None:
         headers = request.headers
         offered = headers.get_all("Sec-WebSocket-Protocol")
         if offered and not any(offered):
             del headers["Sec-WebSocket-Protocol"]  # old centrifuge-python sends an empty one
         try:
-            handler = self._admitted(upgrade_of(request))
+            handler = self.door.open(self, upgrade_of(request))
         except MultipleValuesError:
             self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "a header is given twice"))
             return

@@ -102,28 +102,38 @@ class Gateway:
 
     # what connections call
 
-    def knock(self) -> str | None:
-        """Why nobody more is taken in now; asked before a handshake costs anything."""
-        why = None
-        if self.draining:
-            why = "draining"
-        elif "gateway" not in self.settings.roles:
-            why = "worker"
-        elif len(self._sessions) >= self.settings.max_sessions:
-            why = "full"
-        elif self.entrance.full:
-            why = "crowd"
-        elif not self.admission.take(time.monotonic()):
-            why = "rate"
+    def knock(self, peer: str, forwarded_for: str) -> str | None:
+        """Why they are not taken in now; asked before a handshake costs anything.
+
+        The address is asked before what all share, so that none can use that up alone.
+        """
+        why = self._closed(self.entrance.waiting)
+        if why is None:
+            if not self._limits.admit(client_address(peer, forwarded_for, self._proxies)):
+                why = "address"
+            elif self.entrance.full:
+                why = "crowd"
+            elif not self.admission.take(time.monotonic()):
+                why = "rate"
         if why is not None:
             self.metrics.upgrades_refused.labels(why).inc()
         return why
 
+    def _closed(self, waiting: int) -> str | None:
+        """Why nobody at all is taken in now."""
+        if self.draining:
+            return "draining"
+        if "gateway" not in self.settings.roles:
+            return "worker"
+        if len(self._sessions) + waiting >= self.settings.max_sessions:
+            return "full"
+        return None
+
     def open(self, connection: GatewayProtocol, asked: Upgrade) -> ConnectionHandler:
         """Take the connection in, or raise `Refusal` with the HTTP answer."""
         self._check_origin(asked)
+        self._check_closed()
         connection.peer = client_address(connection.peer, asked.forwarded_for, self._proxies)
-        self._check_address(connection)
         chosen = choose(asked.offered, asked.path.partition("?")[2])
         connection.binary = chosen.codec.BINARY
         client = secrets.token_hex(8)
@@ -255,11 +265,13 @@ class Gateway:
         self.metrics.upgrades_refused.labels("origin").inc()
         raise Refusal(HTTPStatus.FORBIDDEN, "origin not allowed")
 
-    def _check_address(self, connection: GatewayProtocol) -> None:
-        if not self._limits.admit(connection.peer):
-            self.metrics.upgrades_refused.labels("address").inc()
+    def _check_closed(self) -> None:
+        """Again: since they knocked they may have waited for their turn."""
+        why = self._closed(waiting=0)
+        if why is not None:
+            self.metrics.upgrades_refused.labels(why).inc()
             retry_s = retry_after_s(random.random())  # noqa: S311 - spreads load
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not now: address", retry_s)
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not now: {why}", retry_s)
 
     def _freeze(self) -> None:
         """What lives long is not looked at by the collector again; it still dies by its count."""

@@ -17,6 +17,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+PATH = "/connection/websocket"
 PROTOBUF = "centrifuge-protobuf"
 SUBPROTOCOLS = (PROTOBUF, "centrifuge-json")
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -88,6 +89,12 @@ def usual_upgrade(
         )
     except UnicodeDecodeError:
         return None
+
+
+def forwarded_for(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """What a head says of it; any bytes do, `client_address` reads addresses alone."""
+    said = [value for name, value in headers if name == b"x-forwarded-for"]
+    return b",".join(said).decode("latin-1") if said else ""
 
 
 def upgrade_of(request: Request) -> Upgrade:

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from messenger.gateway.admission import retry_after_s
 from messenger.gateway.entrance import Entrance
-from messenger.gateway.handshake import Upgrade, usual_upgrade
+from messenger.gateway.handshake import PATH, Upgrade, forwarded_for, usual_upgrade
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -37,8 +37,8 @@ class Gate(Protocol):
 
     entrance: Entrance
 
-    def knock(self) -> str | None:
-        """Why nobody more is taken in now; None: come in."""
+    def knock(self, peer: str, forwarded_for: str) -> str | None:
+        """Why they are not taken in now; None: come in."""
         ...
 
 
@@ -98,8 +98,13 @@ class RequestDoor(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """In its turn; while it waits nothing more is read. A refusal costs a tenth of a yes."""
+        if self.url.partition(b"?")[0] != PATH.encode():
+            self._status = HTTPStatus.NOT_FOUND
+            self.send_400_response(f"the WebSocket is at {PATH}")
+            return
         gate: Gate = self.app_state["gateway"]
-        why = gate.knock()
+        peer = self.client[0] if self.client else ""
+        why = gate.knock(peer, forwarded_for(self.headers))
         if why is None:
             self.transport.pause_reading()
             gate.entrance.handshake(self._upgrade)
@@ -109,15 +114,20 @@ class RequestDoor(HttpToolsProtocol):
         self.send_400_response(f"not now: {why}")
 
     def _upgrade(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-            usual = None
+        if self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        usual = None
+        try:
             if self.scope["http_version"] == "1.1":
                 usual = usual_upgrade(self.scope["method"], self.url, self.headers)
             if usual is None:
                 super().handle_websocket_upgrade()
             else:
                 self._hand_over(usual)
+        except Exception:
+            self.transport.abort()  # nobody would answer it any more
+            raise
 
     def _hand_over(self, asked: Upgrade) -> None:
         """As uvicorn does, without writing the head out again."""

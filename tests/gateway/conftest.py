@@ -78,7 +78,7 @@ class EchoDoor:
         self.leaving: list[ConnectionHandler] = []
         self.refuse = False
 
-    def knock(self) -> None:
+    def knock(self, _peer: str, _forwarded_for: str) -> None:
         """Everybody may come in."""
 
     def open(self, connection: GatewayProtocol, asked: Upgrade) -> ConnectionHandler:

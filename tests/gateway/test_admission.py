@@ -12,8 +12,10 @@ from messenger.delivery.shedding import Load
 from messenger.gateway import admission
 from messenger.gateway.admission import BURST_LEAST, LATE_S, LEAST, Admission, retry_after_s
 from messenger.gateway.entrance import SLICE, WAIT_S, Entrance
-from messenger.settings import Settings
+from messenger.gateway.handshake import PATH
+from messenger.settings import LimitRule, Settings
 from tests.gateway.generic import generic_node, token
+from tests.gateway.test_connection import KEY, UPGRADE, Raw
 from tests.support.line import joined, opened
 from tests.support.platform import Platform
 
@@ -84,6 +86,16 @@ def test_given_chance_when_told_to_retry_then_whole_seconds_between_1_and_5() ->
     assert told == {1, 2, 3, 4, 5}
 
 
+async def knocking(node: Platform, count: int) -> list[Raw]:
+    """Sockets whose requests to upgrade are all there in one turn of the loop."""
+    crowd = [
+        Raw(*await asyncio.open_connection("127.0.0.1", node.settings.port)) for _ in range(count)
+    ]
+    for raw in crowd:
+        raw.writer.write(UPGRADE.format(path=PATH, key=KEY, more="").encode())
+    return crowd
+
+
 async def test_given_a_crowd_when_it_comes_in_then_a_slice_a_turn_and_connects_first() -> None:
     entrance = Entrance(asyncio.get_running_loop())
     came: list[str] = []
@@ -135,6 +147,75 @@ async def test_given_the_oldest_waits_too_long_when_asked_then_the_entrance_is_f
     assert not entrance.full
     loop.now = WAIT_S + 0.1
     assert entrance.full
+
+
+async def test_given_a_queued_handshake_that_fails_when_its_turn_comes_then_others_come_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entrance = Entrance(asyncio.get_running_loop())
+    after = asyncio.Event()
+    for _ in range(SLICE):
+        entrance.handshake(lambda: None)
+    entrance.handshake(lambda: [].pop())
+    entrance.handshake(after.set)
+
+    await asyncio.wait_for(after.wait(), 5)
+    await asyncio.wait_for(entrance.connect(), 5)
+    assert [record.message for record in caplog.records] == ["handshake failed"]
+
+
+async def test_given_one_address_that_knocks_all_the_time_when_another_comes_then_it_gets_in(
+    settings: Settings,
+) -> None:
+    async with generic_node(
+        settings,
+        trusted_proxies=("127.0.0.0/8",),
+        limits={**settings.limits, "api.conn": LimitRule(burst=2, per_s=0.001)},
+        upgrade_rate=0.001,
+        upgrade_burst=3,
+    ) as node:
+
+        async def knocks(address: str, path: str = "") -> int:
+            raw = Raw(*await asyncio.open_connection("127.0.0.1", node.settings.port))
+            more = f"X-Forwarded-For: {address}\r\n"
+            raw.writer.write(UPGRADE.format(path=PATH + path, key=KEY, more=more).encode())
+            status = (await raw.head()).split(" ")[1]
+            raw.close()
+            return int(status)
+
+        assert [await knocks("203.0.113.1", "/x") for _ in range(5)] == [404] * 5
+        assert [await knocks("203.0.113.1") for _ in range(5)] == [101, 101, 503, 503, 503]
+        assert await knocks("203.0.113.2") == 101
+        refused = node.node.metrics.upgrades_refused
+        assert (refused.labels("address").value, refused.labels("rate").value) == (3, 0)
+
+
+async def test_given_a_nearly_full_node_when_a_crowd_comes_at_once_then_only_who_fits_gets_in(
+    settings: Settings,
+) -> None:
+    async with generic_node(settings, max_sessions=SLICE + 2) as node:
+        crowd = await knocking(node, 40)
+        answers = [await raw.head() for raw in crowd]
+        assert sum(" 101 " in answer for answer in answers) == SLICE + 2
+        assert node.node.gateway.sessions == SLICE + 2
+        for raw in crowd:
+            raw.close()
+
+
+async def test_given_some_who_wait_at_the_door_when_the_node_begins_to_drain_then_503(
+    node: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = node.node.gateway
+    crowd = await knocking(node, SLICE + 2)
+    while not gateway.entrance.waiting:  # noqa: ASYNC110 - a count, not an event
+        await asyncio.sleep(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway, "draining", True)
+        answers = [await raw.head() for raw in crowd]
+    assert [answer.split(" ")[1] for answer in answers] == ["101"] * SLICE + ["503"] * 2
+    assert "Retry-After" in answers[-1]
+    for raw in crowd:
+        raw.close()
 
 
 async def test_given_no_room_when_a_socket_comes_then_503_with_a_time_to_come_back(
