@@ -125,6 +125,8 @@ class Hub:
         if not room.numbered:
             room.open("", 0)
             return "", 0
+        if room.follows and room.source == "chat":  # thousands may open one chat at once
+            return room.epoch, room.offset
         epoch, top = await self._positions.position(room.topic, room.options)
         if not room.opened:
             for heard in room.open(epoch, top):

@@ -130,6 +130,12 @@ class Room:
         return self.source in ("user", "chat") or self.options.has_history
 
     @property
+    def follows(self) -> bool:
+        """Somebody is up to date here and nothing is known to be missing: where it stands, its
+        topic stands, or will be found to stand further for all together."""
+        return self.opened and bool(self.live) and not (self.filling or self.ahead)
+
+    @property
     def ephemeral(self) -> bool:
         """What a lagging session may miss."""
         return self.source == "eph"

@@ -54,6 +54,11 @@ MEMBERSHIPS = Statement(
     one=MEMBERSHIP.sql,
     spread=(1,),
 )
+SEAT = Statement(
+    "select c.flags from membership m join chat c on c.chat_id = m.chat_id"
+    " where m.chat_id = $1 and c.chat_id = $1 and m.account_id = $2 and m.role > 0",
+    key="chat_id",
+)
 READERS = Statement(
     "select account_id from membership where chat_id = $1 and read_seq >= $2 and role > 0"
     " order by account_id limit $3",
@@ -206,6 +211,11 @@ class ChatStore:
     async def membership(self, chat: ChatId, account: AccountId) -> Membership | None:
         rows = await self._rows(MEMBERSHIP, chat, account)
         return Membership(*rows[0]) if rows else None
+
+    async def flags_for(self, chat: ChatId, account: AccountId) -> int | None:
+        """`chat.flags` as a member may know them; None for anybody else and any other chat."""
+        rows = await self._rows(SEAT, chat, account)
+        return rows[0][0] if rows else None
 
     async def memberships(
         self, chats: Collection[ChatId], account: AccountId

@@ -51,11 +51,8 @@ class ChatFeed:
 
     async def may_open(self, chat: ChatId, account: AccountId) -> bool:
         """Is the account a member; False also for a chat that is deleted or never was."""
-        membership = await self._chats.membership(chat, account)
-        if membership is None or membership.role <= 0:
-            return False
-        head = await self._chats.head(chat)
-        return head is not None and not head.flags & ChatFlag.DELETED
+        flags = await self._chats.flags_for(chat, account)
+        return flags is not None and not flags & ChatFlag.DELETED
 
     async def head(self, chat: ChatId) -> tuple[int, int]:
         """(epoch, ev); (0, 0) for an unknown chat."""
