@@ -156,6 +156,7 @@ class Committer:
             self._intents.begin(number, list({send.chat for send, _, _ in batch}))
             await asyncio.sleep(0)  # the record leaves with this turn, before the statement
         self._attempted_at = None
+        self._rendering.begin()
         parts = [batch]
         self._failures = 0
         while parts:

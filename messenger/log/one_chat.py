@@ -27,21 +27,18 @@ COMMIT_ONE = Statement(
     " $7::int[], $8::smallint[], $9::int[], $10::int[], $11::bigint[], $12::text[], $13::jsonb[])",
     key="chat_id",
 )
-KEPT_MS = 60_000  # far longer than a batch is tried for; then nobody asks for the answer any more
 
 _NO_PARTITION = "23514"
 _BAD_ROW = ("22", "23")
 
 log = logging.getLogger(__name__)
 
-Key = tuple[int, int, int]
-
 
 class _Kept(Struct, frozen=True):
     """The answer to a send of a batch of which another chat failed."""
 
+    send: Send
     row: Row
-    at: int
 
 
 class One:
@@ -49,13 +46,17 @@ class One:
 
     def __init__(self, db: Database, lanes: int) -> None:
         self._lanes = [_Lane(db) for _ in range(lanes)]
-        self._kept: dict[Key, deque[_Kept]] = {}
-        """Of chats that were written although the batch failed. A failed batch counts as not
-        written: without this its repetition would answer that these are old news."""
+        self._kept: dict[int, _Kept] = {}
+        """Of chats that were written although the batch failed, by the identity of the send: the
+        same key may come again with other words. A failed batch counts as not written: without
+        this its repetition would answer that these are old news."""
+
+    def begin(self) -> None:
+        self._kept.clear()
 
     async def commit(self, sends: Sequence[Send], now: int, deadline: float) -> Sequence[Row]:
         """A row each, in the order of `sends`. A failure shows after all chats had their turn."""
-        rows: list[Row | None] = [self._answered(send, now) for send in sends]
+        rows: list[Row | None] = [self._answered(send) for send in sends]
         groups: dict[int, list[int]] = {}
         for place, send in enumerate(sends):
             if rows[place] is None:
@@ -67,7 +68,7 @@ class One:
         )
         failed = [failure for failure in failures if failure is not None]
         if failed:
-            self._keep(sends, rows, now)
+            self._keep(sends, rows)
             raise next((one for one in failed if isinstance(one, StoreDownError)), failed[0])
         return [row for row in rows if row is not None]
 
@@ -99,26 +100,15 @@ class One:
                     rows[place] = row
         return failure
 
-    def _keep(self, sends: Sequence[Send], rows: Sequence[Row | None], now: int) -> None:
+    def _keep(self, sends: Sequence[Send], rows: Sequence[Row | None]) -> None:
         for send, row in zip(sends, rows, strict=True):
             if row is not None:
-                self._kept.setdefault(_key(send), deque()).append(_Kept(row, now))
+                self._kept[id(send)] = _Kept(send, row)
 
-    def _answered(self, send: Send, now: int) -> Row | None:
+    def _answered(self, send: Send) -> Row | None:
         """What an attempt of this batch was told about `send`; told once."""
-        if not self._kept:
-            return None
-        answers = self._kept.get(_key(send))
-        if answers is None:
-            return None
-        kept = answers.popleft()
-        if not answers:
-            del self._kept[_key(send)]
-        return kept.row if now - kept.at < KEPT_MS else None
-
-
-def _key(send: Send) -> Key:
-    return send.chat, send.device, send.random_id
+        kept = self._kept.pop(id(send), None)
+        return kept.row if kept is not None else None
 
 
 def _nothing() -> None:

@@ -59,6 +59,9 @@ class BadRowError(Exception):
 class Rendering(Protocol):
     """How a batch is written."""
 
+    def begin(self) -> None:
+        """A new batch: what comes until the next call are attempts at it or at parts of it."""
+
     async def commit(self, sends: Sequence[Send], now: int, deadline: float) -> Sequence[Row]:
         """Write all of `sends` with the clock at `now` (ms); a row each, in their order. All that
         is `WRITTEN` is durable when this returns, and it returns by `deadline` (the loop's time).
@@ -82,6 +85,9 @@ class Many:
         self._db = db
         self._connection: AsyncConnection | None = None
         self._driver: _Driver | None = None
+
+    def begin(self) -> None:
+        """An attempt leaves nothing behind here."""
 
     async def commit(self, sends: Sequence[Send], now: int, deadline: float) -> Sequence[Row]:
         batch = Batch(sends, now)

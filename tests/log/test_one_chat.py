@@ -7,10 +7,13 @@ import pytest
 
 from messenger.db.engine import Database, StoreDownError
 from messenger.db.statements import Statement
+from messenger.feature import Refused
 from messenger.log.one_chat import One
 from messenger.log.rendering import BadRowError
+from messenger.log.sends import Written
 from messenger.log.statuses import Status
 from messenger.log.store import ChatStore
+from messenger.wire.codes import ErrorCode
 from tests.log.conftest import NOW, AChat, Answers, a_send, commit, running, set_member
 
 BAD = "a\0b"  # no text of PostgreSQL's holds it
@@ -66,7 +69,7 @@ async def test_given_a_bad_row_when_appended_then_the_rest_is_written_once_and_t
 ) -> None:
     chats = [await a_chat() for _ in range(5)]
     answers = Answers()
-    batches: list[list[object]] = []
+    batches: list[list[Written]] = []
     async with running(one, batches) as committer:
         for number in range(1, 41):
             text = BAD if number == 17 else "salaam"
@@ -98,6 +101,52 @@ async def test_given_a_locked_chat_when_time_is_over_then_the_others_of_its_batc
     assert first[0] <= Status.REPEATED  # the server may go on when nobody waits any more
     assert second[0] == Status.WRITTEN  # it was written before, and nobody was told
     assert [row.seq for row in await store.history(free, limit=9)] == [1]
+
+
+async def test_given_a_late_row_of_a_failed_batch_when_its_key_comes_again_then_the_log_answers(
+    database: Database, one: One, a_chat: AChat
+) -> None:
+    locked, free = await a_chat(), await a_chat()
+    late = a_send(free, 2)
+    async with database.transaction() as holder:
+        await holder.exec_driver_sql("select 1 from chat where chat_id = $1 for update", (locked,))
+        with pytest.raises(StoreDownError):
+            await one.commit(
+                [a_send(locked, 1), late], NOW, asyncio.get_running_loop().time() + 0.3
+            )
+    await one.drop()
+
+    [in_batch] = await one.commit([a_send(free, 2, "other")], NOW, soon())
+    one.begin()
+    [same] = await one.commit([late], NOW, soon())
+    [other] = await one.commit([a_send(free, 2, "other")], NOW, soon())
+
+    assert in_batch[0] == other[0] == Status.OTHER_BODY
+    assert same[0] == Status.REPEATED
+
+
+async def test_given_a_row_whose_time_ended_when_sent_with_other_words_then_nobody_reads_them(
+    database: Database, one: One, a_chat: AChat
+) -> None:
+    locked, free = await a_chat(), await a_chat()
+    answers, batches = Answers(), list[list[Written]]()
+    async with running(one, batches, commit_deadline=0.3) as committer:
+        async with database.transaction() as holder:
+            lock = "select 1 from chat where chat_id = $1 for update"
+            await holder.exec_driver_sql(lock, (locked,))
+            committer.append(a_send(locked, 1), answers.take)
+            committer.append(a_send(free, 2), answers.take)
+            late = list(await answers.count(2))
+        committer.append(a_send(free, 2, "other"), answers.take)
+        other = (await answers.count(3))[2]
+
+    assert [refused.code for refused in late if isinstance(refused, Refused)] == [
+        ErrorCode.TIMEOUT,
+        ErrorCode.TIMEOUT,
+    ]
+    assert isinstance(other, Refused)
+    assert other.code == ErrorCode.IDEMPOTENCY_MISMATCH
+    assert batches == []
 
 
 REFUSING: Sequence[dict[str, int]] = (
