@@ -115,11 +115,17 @@ async def opened(
     accounts = await seed_accounts(stage, readers)
     chat = await make(stage, accounts[0], accounts[1:])
     room = Room(chat, readers, padding)
+    await seated(stage, row, room, accounts)
+    return room
+
+
+async def seated(stage: Stage, row: Row, room: Room, accounts: Sequence[int]) -> None:
+    """All of them connected with the chat on screen."""
     await stage.driver.connect_all([stage.token(n) for n in accounts], room.heard)
     room.writer = stage.driver.sessions[0]
     await _open_chat(stage, room)
-    row.more |= {"readers": readers, "unit": "delivery", "subscribe_retries": room.retried}
-    return room
+    row.more["readers"], row.more["unit"] = room.readers, "delivery"
+    row.more["subscribe_retries"] = room.retried
 
 
 async def _open_chat(stage: Stage, room: Room) -> None:
