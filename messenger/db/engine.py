@@ -100,7 +100,7 @@ class Database:
                 },
             },
         )
-        event.listen(engine.sync_engine, "handle_error", _give_up_astray)
+        event.listen(engine.sync_engine, "handle_error", _give_up)
         # a statement that is one call a key takes half of the pool at most: others go on
         database = cls(engine, rendering, lanes=max(1, pool // 2))
         try:
@@ -168,9 +168,12 @@ class Database:
         await self._engine.dispose()
 
 
-def _give_up_astray(context: ExceptionContext) -> None:
-    """Throw away this connection, not the pool: the next statement gets a sound one."""
-    if _sqlstate(context.original_exception) in _ASTRAY:
+def _give_up(context: ExceptionContext) -> None:
+    """Say which errors are of a connection and not of a statement."""
+    if context.connection is None:  # there is none yet: whatever the server refuses, all need it
+        context.is_disconnect = True
+    elif _sqlstate(context.original_exception) in _ASTRAY:
+        # throw away this one, not the pool: the next statement gets a sound one
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
 

@@ -5,10 +5,13 @@ would turn an outage into a storm of reconnects.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from messenger.db.engine import StoreDown
 from messenger.gateway.gateway import Gateway
@@ -17,6 +20,8 @@ LAG_S = 5.0
 BUS_AWAY_S = 10.0
 PROBE_S = 2.0
 PROBE_TIMEOUT_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 class Dependency:
@@ -113,7 +118,9 @@ class Health:
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
                     await self._probe()
-            except (StoreDown, TimeoutError):
+            except (StoreDown, DBAPIError, TimeoutError) as error:
+                if self._database.up:
+                    log.error("database does not answer", extra={"why": str(error)[:200]})
                 self._database.found(up=False)
             else:
                 self._database.found(up=True)

@@ -1,12 +1,18 @@
 """The pool: what commits when, and how a lost database is called."""
 
+import zlib
+from pathlib import Path
+
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from messenger.db.engine import ContentionError, Database, StoreDown
+from messenger.db.statements import Statement
 from tests.conftest import Stores
 
 SLEEP = "select pg_sleep(5)"
+ONE = Statement("select 1", key="none")
 
 
 async def test_given_a_statement_when_it_returns_then_others_see_its_effect(
@@ -95,6 +101,44 @@ async def test_given_another_transaction_in_the_way_when_run_then_it_is_to_be_re
 async def test_given_no_server_when_connecting_then_the_store_is_down() -> None:
     with pytest.raises(StoreDown):
         await Database.connect("postgresql+asyncpg://peyk@/peyk?host=/nonexistent")
+
+
+async def test_given_a_running_node_when_its_log_in_is_refused_then_the_store_is_down(
+    stores: Stores, database: Database, tmp_path: Path
+) -> None:
+    """As between the change of a password and the restart that brings the new one."""
+    role = f"r{zlib.crc32(str(tmp_path).encode())}"
+    async with database.statement() as connection:
+        await connection.exec_driver_sql(f"create role {role} login")
+    url = make_url(stores.database_url).set(username=role)
+    node = await Database.connect(url.render_as_string(hide_password=False), pool=1)
+    async with database.statement() as connection:
+        await connection.exec_driver_sql(f"alter role {role} nologin")
+        await connection.exec_driver_sql(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1",
+            (role,),
+        )
+
+    with pytest.raises(StoreDown):  # the connection that was cut
+        await node.rows(ONE)
+    with pytest.raises(StoreDown, match="not permitted to log in"):
+        await node.rows(ONE)
+    with pytest.raises(StoreDown, match="not permitted to log in"):
+        await node.held()
+
+    async with database.statement() as connection:
+        await connection.exec_driver_sql(f"alter role {role} login")
+    assert [tuple(row) for row in await node.rows(ONE)] == [(1,)]
+    await node.close()
+    async with database.statement() as connection:
+        await connection.exec_driver_sql(f"drop role {role}")
+
+
+async def test_given_no_such_database_when_connecting_then_the_store_is_down(
+    stores: Stores,
+) -> None:
+    with pytest.raises(StoreDown, match="does not exist"):
+        await Database.connect(stores.database_url.replace("/peyk?", "/unknown?"))
 
 
 async def test_given_a_wrong_statement_when_run_then_it_is_not_called_an_outage(

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from messenger.db.engine import StoreDown
 from messenger.http import health
@@ -17,11 +18,14 @@ class World:
 
     def __init__(self) -> None:
         self.bus_up = self.database_up = True
+        self.found: Exception | None = None
         self.shards: dict[str, bool] = {}
         self.probed = asyncio.Event()
 
     async def probe(self) -> None:
         self.probed.set()
+        if self.found is not None:
+            raise self.found
         if not self.database_up:
             raise StoreDown("gone")
 
@@ -60,6 +64,21 @@ async def test_given_a_node_when_all_answers_then_it_is_ready_and_says_since_whe
     for name in ("postgresql", "redis_bus"):
         assert body[name]["state"] == "up"
         assert body[name]["since"].tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    "found", [StoreDown("gone"), DBAPIError("select 1", None, OSError("odd"))], ids=repr
+)
+async def test_given_any_error_of_the_database_when_probed_then_the_node_goes_on_watching(
+    watched: Health, world: World, found: Exception
+) -> None:
+    world.found = found
+    await world.probed_again()
+    assert watched.report()[1]["postgresql"]["state"] == "down"
+
+    world.found = None
+    await world.probed_again()
+    assert watched.report()[1]["postgresql"]["state"] == "up"
 
 
 async def test_given_a_lost_database_when_probed_then_it_is_named_and_the_node_stays(
