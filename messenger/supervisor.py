@@ -19,6 +19,7 @@ from messenger import state
 from messenger.embedded.servers import Servers
 from messenger.preflight import StartRefusedError
 from messenger.processes import Program, keep, started_at
+from messenger.pulse import Pulse, look
 from messenger.settings import Settings
 from messenger.stores import migrated, opened
 
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 READY_S = 60.0
 DRAIN_S = 40.0  # as long as process managers give
-STALLED_S = 10.0  # a loop that answers nothing for so long is restarted
 ASK_S = 2.0
 POLL_S = 0.05
 
@@ -61,18 +61,22 @@ class Node:
             ) from None
         self.was_ready = True
 
-    async def watch_loop(self, every_s: float = ASK_S, stalled_s: float = STALLED_S) -> None:
+    async def watch_loop(
+        self, every_s: float = ASK_S, pulse: Callable[[float], Pulse] = Pulse
+    ) -> None:
         """Kill the node when its loop stands still; `keep` then restarts it."""
-        loop = asyncio.get_running_loop()
-        last = loop.time()
+        now = asyncio.get_running_loop().time
+        pid, felt = self.program.pid, pulse(now())
         while True:
             await asyncio.sleep(every_s)
-            if not self.program.running or await answers(self.ops_port, "/health/live"):
-                last = loop.time()
-            elif loop.time() - last > stalled_s:
-                log.error("node stalled", extra={"program": self.program.name})
+            sign, _ = await look(self.ops_port, "/health/live", ASK_S)
+            if not self.program.running or self.program.pid != pid:
+                pid, felt = self.program.pid, pulse(now())
+                continue
+            why = felt.feel(sign, now())
+            if why is not None:
+                log.error(why, extra={"program": self.program.name})
                 self.program.send(signal.SIGKILL)
-                last = loop.time()
 
 
 async def supervise(
@@ -221,17 +225,8 @@ async def until_signal() -> AsyncIterator[Stop]:
 
 async def answers(port: int, path: str) -> bool:
     """Whether a GET on the loopback is answered by 200 in time."""
-    try:
-        async with asyncio.timeout(ASK_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-                writer.write(head.encode())
-                return b" 200 " in await reader.readline()
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return False
+    _, well = await look(port, path, ASK_S)
+    return well
 
 
 def innermost(group: BaseException) -> BaseException:

@@ -8,16 +8,18 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from messenger import state
+from messenger import state, supervisor
 from messenger.embedded.servers import locked
 from messenger.home import ready_settings
 from messenger.preflight import StartRefusedError
 from messenger.processes import Program, alive
+from messenger.pulse import Pulse
 from messenger.settings import Settings, load_settings
 from messenger.stores import borrowed, migrated, opened
 from messenger.supervisor import Node, answers, child_environ, supervise
@@ -184,21 +186,35 @@ async def test_given_a_newer_database_when_migrated_then_one_line_refuses(
         await migrated(newer)
 
 
-async def test_given_a_node_that_answers_nothing_when_watched_then_it_is_killed(
+@pytest.mark.parametrize(
+    ("does", "pulse", "told"),
+    [
+        ("s = socket.create_server(('127.0.0.1', %d))", partial(Pulse, stalled_s=0.05), "stalled"),
+        ("# no port %d", partial(Pulse, stalled_s=0, absent_s=0.05), "listens nowhere"),
+    ],
+    ids=["still", "no port"],
+)
+async def test_given_a_node_that_answers_nothing_when_watched_then_it_is_killed_and_why_is_told(
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    does: str,
+    pulse: Callable[[float], Pulse],
+    told: str,
 ) -> None:
+    monkeypatch.setattr(supervisor, "ASK_S", 0.02)
     settings = load_settings(None, {}, {"home": str(tmp_path), "ops_port": free_ports()})
     node = Node(0, settings, {})
-    node.program = Program(
-        "node-0", [sys.executable, "-c", "import signal; signal.pause()"], stop=signal.SIGTERM
-    )
+    script = f"import signal, socket\n{does % node.ops_port}\nsignal.pause()"
+    node.program = Program("node-0", [sys.executable, "-c", script], stop=signal.SIGTERM)
     await node.program.start()
 
-    watching = asyncio.ensure_future(node.watch_loop(every_s=0.01, stalled_s=0.05))
+    watching = asyncio.ensure_future(node.watch_loop(0.01, pulse))
     try:
-        assert await asyncio.wait_for(node.program.wait(), 10) == -signal.SIGKILL
+        assert await asyncio.wait_for(node.program.wait(), 20) == -signal.SIGKILL
     finally:
         watching.cancel()
+    assert caplog.messages[0] == f"node {told}"
 
 
 async def test_given_a_node_that_ends_at_start_when_awaited_then_its_code_is_named(
