@@ -15,7 +15,7 @@ from loadgen.bench.channel import filled, founded
 from loadgen.bench.groups import Asker
 from loadgen.bench.marks import text_of
 from loadgen.bench.procstat import between
-from loadgen.bench.row import Row
+from loadgen.bench.row import Row, per_unit
 from loadgen.bench.samples import percentile_ms
 from loadgen.bench.stage import Stage, seed_accounts, stored
 from messenger.client.errors import Json
@@ -129,26 +129,30 @@ async def _come_and_go(
     chat, admin = posting.chats[-1], Asker()
     await admin.connect(stage, owner)
     link = (await admin.ask("chats.link_create", {"chat": chat}))["link"]
-    joins, pages, leaves = array("d"), array("d"), array("d")
-    missing = 0
-    for number in newcomers:
-        person = Asker()
+    people = [Asker() for _ in newcomers]
+    for person, number in zip(people, newcomers, strict=True):
         await person.connect(stage, number)
-        await _timed(joins, person, "chats.join", {"link": link})
-        page = await _timed(pages, person, "messages.history", {"chat": chat, "limit": PAGE})
-        missing += min(PAGE, posting.posts) - len(page["messages"])
-        await _timed(leaves, person, "chats.leave", {"chat": chat})
-    for name, waits in (("join", joins), ("first_page", pages), ("leave", leaves)):
-        row.more[f"{name}_p50_ms"] = percentile_ms(waits, 0.5)
-        row.more[f"{name}_p99_ms"] = percentile_ms(waits, 0.99)
-    return missing
+    await _each(stage, people, "join", "chats.join", {"link": link}, row)
+    asked = {"chat": chat, "limit": PAGE}
+    pages = await _each(stage, people, "first_page", "messages.history", asked, row)
+    await _each(stage, people, "leave", "chats.leave", {"chat": chat}, row)
+    return sum(min(PAGE, posting.posts) - len(page["messages"]) for page in pages)
 
 
-async def _timed(waits: "array[float]", person: Asker, method: str, data: Json) -> Json:
-    began = time.monotonic()
-    answer = await person.ask(method, data)
-    waits.append(time.monotonic() - began)
-    return answer
+async def _each(
+    stage: Stage, people: Sequence[Asker], name: str, method: str, data: Json, row: Row
+) -> list[Json]:
+    """One after the other; the median, the tail, and what one costs."""
+    waits, answers = array("d"), list[Json]()
+    before = stage.processes.read()
+    for person in people:
+        began = time.monotonic()
+        answers.append(await person.ask(method, data))
+        waits.append(time.monotonic() - began)
+    cpu_us, _ = per_unit(between(before, stage.processes.read()), len(people))
+    row.more |= {f"{name}_p50_ms": percentile_ms(waits, 0.5), f"{name}_cpu_us": cpu_us}
+    row.more[f"{name}_p99_ms"] = percentile_ms(waits, 0.99)
+    return answers
 
 
 async def _judge(stage: Stage, posting: Posting, row: Row) -> None:

@@ -100,8 +100,10 @@ class Outbox:
 
         `why` is told to those who lost their seat.
         """
-        waiting = await self._changes.due_of(chat, accounts)
-        settled = await self._copy(chat, accounts, why)
+        waiting, infos = await asyncio.gather(
+            self._changes.due_of(chat, accounts), self._infos(chat, accounts)
+        )
+        settled = await self._copy(chat, accounts, infos, why)
         self._tell_accounts(chat, settled, why, again=False)
         if waiting:  # what was there before the copy is in the copy
             await self._changes.drop(chat, [row.n for row in waiting])
@@ -145,7 +147,8 @@ class Outbox:
             case Due.SETTLE:
                 await self._retell(row.chat, row.payload.get("ev"))
                 why = row.payload.get("why") or "removed"
-                settled = await self._copy(row.chat, [row.account], why)
+                infos = await self._infos(row.chat, [row.account])
+                settled = await self._copy(row.chat, [row.account], infos, why)
                 self._tell_accounts(row.chat, settled, why, again=True)
             case Due.BIG:
                 await self._mark_big(row.chat)
@@ -157,10 +160,9 @@ class Outbox:
         await self._changes.drop(row.chat, [row.n])
 
     async def _copy(
-        self, chat: ChatId, accounts: Sequence[AccountId], why: str
+        self, chat: ChatId, accounts: Sequence[AccountId], infos: Sequence[bytes], why: str
     ) -> list[tuple[Settled, bytes]]:
         """Each with what a new member is told of the chat."""
-        infos = await self._infos(chat, accounts)
         settled = await self._mine.settle(self._now_ms(), chat, accounts, infos, why)
         told = dict(zip(accounts, infos, strict=True))
         return [(one, told[one.account]) for one in settled]
@@ -220,7 +222,8 @@ class Outbox:
         for _ in range(SLICES):
             accounts = await self._changes.expel(row.chat, after, SLICE)
             if accounts:
-                settled = await self._copy(row.chat, accounts, "deleted")
+                infos = await self._infos(row.chat, accounts)
+                settled = await self._copy(row.chat, accounts, infos, "deleted")
                 self._tell_accounts(row.chat, settled, "deleted", again=True)
                 after = accounts[-1]
                 await self._changes.advance(row.chat, row.n, after)
