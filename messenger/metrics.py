@@ -158,7 +158,9 @@ class Metrics:
         self.commit_to_push_seconds = self._spread(
             "commit_to_push_seconds", "From a message's time to its frames, one in 64 publications"
         )
-        self.repaired_heads = self._count("repaired_heads", "Chats told after a node died")
+        self.repaired_heads = self._counts(
+            "repaired_heads", "Chats told after a node died, or where a send is in doubt", "why"
+        )
         self.shed = self._counts("shed", "Dropped under load", "what")
         self.shed_fanout = self.shed.labels("fanout")
         self.ladder_step = self._gauge("ladder_step", "Step of the shedding ladder")

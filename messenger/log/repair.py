@@ -1,4 +1,5 @@
-"""Tells the members of chats that a dead node wrote to and had no time to tell.
+"""Tells the members of chats that a dead node wrote to and had no time to tell, or a live one does
+not know whether it wrote to.
 
 Bound: a lease of 6 s and a look every 2 s, so 10 s from kill -9 to every online member. All steps
 may be repeated: a head is only raised, `chat.dirty` only says where the chat stands.
@@ -27,6 +28,8 @@ SENT_MS = 60_000  # own messages of the last minute move their senders' read cur
 LAST_SEQS = 1_000
 
 BIG = 1
+
+_SWEPT = {"dead": "swept a dead node", "doubt": "told sends in doubt"}
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Repair:
         self._bus = bus
         self._store = store
         self._tell = tell
-        self._metrics = metrics
+        self._repaired = {why: metrics.repaired_heads.labels(why) for why in _SWEPT}  # at 0: alerts
         self._now_ms = now_ms
         self._look_s = look_s
 
@@ -91,15 +94,16 @@ class Repair:
         return await self._bus.ask("SET", key, "1", "NX", "EX", LOCK_S) is not None
 
     async def _sweep_node(self, node: str) -> int:
+        why = "doubt" if "." in node else "dead"  # `NodeIntents.doubt` names records after a batch
         records = await self._bus.ask("HVALS", intent_key(node))
         chats = {chat for record in records for chat in unpack_chats(record)}
         for chat, head in (await self._store.heads(chats)).items():
             self._tell(await self._untold(chat, head))
-            self._metrics.repaired_heads.inc()
+            self._repaired[why].inc()
         await self._bus.ask("DEL", intent_key(node))
         await self._bus.ask("SREM", NODES_KEY, node)
         if chats:  # one that left in order is swept too, and nothing is to be told
-            log.warning("swept a dead node", extra={"node": node, "chats": len(chats)})
+            log.warning(_SWEPT[why], extra={"node": node, "chats": len(chats)})
         return len(chats)
 
     async def _untold(self, chat: ChatId, head: Head) -> Untold:

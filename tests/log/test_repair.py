@@ -71,7 +71,7 @@ async def test_given_a_dead_node_when_swept_then_its_chats_are_told_and_its_reco
     assert (found[small].head.ev, list(found[small].members)) == (2, [1, 2, 3])
     assert sorted(found[small].senders) == [(1, 1), (2, 2)]
     assert list(found[big].members) == []
-    assert metrics.repaired_heads.value == 3
+    assert metrics.repaired_heads.labels("dead").value == 3
     assert await bus.ask("EXISTS", intent_key(node)) == 0
     assert await Repair(bus, store, told.append, metrics).sweep() == 0
 
@@ -162,14 +162,20 @@ def test_given_chats_when_packed_then_unpacking_gives_them_back() -> None:
 
 
 async def test_given_chats_in_doubt_when_their_lease_is_over_then_they_are_told_once(
-    database: Database, store: ChatStore, bus: Bus, node: str, a_chat: AChat
+    database: Database,
+    store: ChatStore,
+    bus: Bus,
+    node: str,
+    a_chat: AChat,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     chat = await a_chat()
     async with database.statement() as connection:
         await commit(connection, [a_send(chat, 1)])
     intents, running = await start(bus, node)
     told: list[Untold] = []
-    repair = Repair(bus, store, told.append, Metrics())
+    metrics = Metrics()
+    repair = Repair(bus, store, told.append, metrics)
 
     intents.doubt(7, [chat])
     await repair.sweep()
@@ -179,6 +185,9 @@ async def test_given_chats_in_doubt_when_their_lease_is_over_then_they_are_told_
     await repair.sweep()
 
     assert [one.head.ev for one in told if one.chat == chat] == [1]
+    heads = metrics.repaired_heads  # nobody is to look for a node that died
+    assert (heads.labels("doubt").value, heads.labels("dead").value) == (1, 0)
+    assert caplog.messages == ["told sends in doubt"]
     await stop(running)
 
 
