@@ -98,7 +98,7 @@ class Shed(IntEnum):
 
 
 Sheds = Callable[[Shed], bool]
-"""`Ladder.sheds`: whether to drop this now."""
+"""`Ladder.sheds`, whether to drop this now; or `Ladder.is_shedding`, whether to go easy on it."""
 
 
 def sheds_nothing(_what: Shed) -> bool:

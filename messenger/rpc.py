@@ -85,7 +85,7 @@ class Rpcs:
         self._enabled = enabled
         self._sheds = sheds
         self._slow_s = slow_s
-        self._sparing = Sparing(time.monotonic)
+        self._sparing = (Sparing(time.monotonic), Sparing(time.monotonic))  # as _TOLD
         self._entries: dict[str, _Entry] = {}
         for feature in features:
             for rpc in feature.rpcs:
@@ -217,17 +217,24 @@ class Rpcs:
         reply(refused)
 
     def _tell(self, method: str, elapsed: float, mark: _Mark, answer: Answer | Refused) -> None:
-        """A line for a slow call, and for one whose caller's tracer keeps it."""
+        """A line for a slow call, and for one whose caller's tracer keeps it.
+
+        Each sort is spared by itself, and only who has an account may ask for lines: else anybody
+        could keep slow calls out of the log.
+        """
+        _, caller, _ = mark
         asked = _asked(mark)
         slow = elapsed > self._slow_s
-        if not (slow or asked.sampled) or not self._sparing.may():
+        kept = asked.sampled and caller is not None and bool(caller.account)
+        sparing = self._sparing[slow]
+        if not (slow or kept) or not sparing.may():
             return
         told: dict[str, object] = {
             "method": method,
             "trace": asked.id,
             "seconds": round(elapsed, 4),
             "result": answer.code.name if isinstance(answer, Refused) else "answered",
-            "lines_dropped": self._sparing.taken(),
+            "lines_dropped": sparing.taken(),
         }
         for place in ("chat", "seq", "ev"):  # the same message on the bus and in the store
             if (number := getattr(answer, place, None)) is not None:

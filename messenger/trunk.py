@@ -133,7 +133,9 @@ def build_trunk(settings: Settings, stores: Stores, metrics: Metrics, name: str)
     soles = SoleDevices(DeviceStore(database).sole)
     delivery = Delivery(bus, streams, members, soles, (written_update, own_copy), metrics)
     ladder = Ladder(lambda: committer.waiting, bus, settings, metrics)
-    cursors = messenger.messages.feature.cursors(database, chats, delivery, ladder.sheds)
+    cursors = messenger.messages.feature.cursors(
+        database, chats, delivery, ladder.sheds, ladder.is_shedding
+    )
     indexer = Indexer(database)
     intents = NodeIntents(bus, name, lambda: delivery.owes)
 

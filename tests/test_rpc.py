@@ -148,6 +148,30 @@ async def test_given_a_trace_that_is_kept_when_answered_then_one_line_tells_of_i
     assert (told.get("seq"), told.get("ev")) == ((None, None) if error else (5, 6))
 
 
+async def test_given_many_traces_that_are_kept_when_a_call_is_slow_then_its_line_is_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rpcs = rpcs_of(Rpc("t.m", Ask, plain), slow_s=1.0)
+    with caplog.at_level(logging.INFO):
+        for _ in range(30):  # beyond the ten lines of a second, even over its end
+            await answer(rpcs, "t.m", asked=Asked(trace="ab", sampled=True))
+        rpcs._slow_s = 0.0
+        await answer(rpcs, "t.m", asked=7)
+
+    assert caplog.messages[-1] == "rpc slow"
+
+
+async def test_given_a_trace_that_is_kept_when_nobody_is_signed_in_then_no_line_tells_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rpcs = rpcs_of(Rpc("t.m", Ask, plain, access=Access.ANYONE))
+    with caplog.at_level(logging.INFO):
+        for caller in (None, STRANGER):
+            await answer(rpcs, "t.m", caller=caller, asked=Asked(trace="ab", sampled=True))
+
+    assert caplog.messages == []
+
+
 async def test_given_a_coroutine_with_a_later_when_settled_with_a_refusal_then_it_is_one() -> None:
     later = Later()
     later.settle(Refused(ErrorCode.SLOW_MODE, {"retry_after_ms": 5}))

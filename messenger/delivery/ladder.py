@@ -41,10 +41,14 @@ class Ladder:
 
     def sheds(self, what: Shed) -> bool:
         """Whether to drop `what` now; counted if so: ask only when there is something to drop."""
-        if what > self.step:
+        if not self.is_shedding(what):
             return False
         self._counts[what].inc()
         return True
+
+    def is_shedding(self, what: Shed) -> bool:
+        """The same for those who do less of `what`, or later, and drop nothing: never counted."""
+        return what <= self.step
 
     def hold(self, step: int | None) -> None:
         """Stay on this step whatever the load is; None: by the load again. For drills."""

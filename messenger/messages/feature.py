@@ -35,10 +35,15 @@ from messenger.messages.typing import TypingRelay
 
 
 def cursors(
-    db: Database, chats: ChatStore, delivery: Delivery, sheds: Sheds = sheds_nothing
+    db: Database,
+    chats: ChatStore,
+    delivery: Delivery,
+    sheds: Sheds = sheds_nothing,
+    is_shedding: Sheds = sheds_nothing,
 ) -> Cursors:
     """Made before the feature, because the committer's `on_batch` feeds it."""
-    return Cursors(CursorStore(db, chats), Receipts(db, delivery, sheds), sheds=sheds)
+    receipts = Receipts(db, delivery, sheds)
+    return Cursors(CursorStore(db, chats), receipts, is_shedding=is_shedding)
 
 
 def create(

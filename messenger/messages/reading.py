@@ -49,12 +49,12 @@ class Cursors:
         receipts: Receipts,
         *,
         window_s: float = WINDOW_S,
-        sheds: Sheds = sheds_nothing,
+        is_shedding: Sheds = sheds_nothing,
     ) -> None:
         self._store = store
         self._receipts = receipts
         self._window_s = window_s
-        self._sheds = sheds
+        self._is_shedding = is_shedding
         self._reads: list[_Call] = []
         self._deliveries: list[_Call] = []
         self._own: dict[Cursor, int] = {}
@@ -94,7 +94,7 @@ class Cursors:
         calls.append(call)
         if not self._timed:
             self._timed = True
-            window_s = SHED_WINDOW_S if self._sheds(Shed.RECEIPTS) else self._window_s
+            window_s = SHED_WINDOW_S if self._is_shedding(Shed.RECEIPTS) else self._window_s
             asyncio.get_running_loop().call_later(window_s, self._due.set)
         self._woken()
         return call.later

@@ -112,8 +112,20 @@ async def test_given_a_shed_rung_when_somebody_types_or_reads_then_nobody_is_tol
     assert moved["aev"] > 0  # the reader's own cursor is the truth of unread: never shed
     assert not {"typing", "receipt"} & set(heard)
     assert counted(node, Shed.TYPING) == 1
-    assert counted(node, Shed.RECEIPTS) > 0
+    assert counted(node, Shed.RECEIPTS) == 1
     assert counted(node, Shed.HISTORY) == 0
+
+
+async def test_given_a_shed_rung_when_a_read_moves_nothing_then_nothing_counts_as_dropped(
+    node: Platform, mina: SignedIn, reza: SignedIn, chat: str
+) -> None:
+    await sends(node, mina, chat, "7")
+    read = {"cursors": [{"chat": chat, "seq": 1}]}
+    await node.post("messages.read", read, reza.token)
+    node.node.ladder.hold(Shed.RECEIPTS)
+    await node.post("messages.read", read, reza.token)
+
+    assert counted(node, Shed.RECEIPTS) == 0
 
 
 async def test_given_a_shed_rung_when_a_topic_is_asked_then_111_and_publishing_goes_on(
