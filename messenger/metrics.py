@@ -143,6 +143,7 @@ class Metrics:
         self.sends = self._counts("sends", "Sends by what became of them", "outcome")
         self.purged_rows = self._counts("purged_rows", "Rows gone by their age", "table")
         self.purge_rounds = self._counts("purge_rounds", "Walks over all keys ended", "job")
+        self.purge_skipped = self._counts("purge_skipped", "Keys passed over by a walk", "job")
         self.dedupe_hits = self._count("dedupe_hits", "Sends answered from an earlier commit")
 
     def _declare_delivery(self) -> None:

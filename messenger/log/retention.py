@@ -22,11 +22,12 @@ from messenger.log.purges import Bounds, Due, Purges
 from messenger.metrics import Metrics
 
 DAY_MS = 86_400_000
-PAGE = 500  # chats or accounts looked at in a step: ~20 us each
+PAGE = 500  # chats or accounts looked at in a step: ~20 us each, more where the disk is cold
+GROWTH = 25  # keys more after a page that was read: one in twenty at most is too long again
 LEASE_MS = 30_000  # many times the longest step, which `statement_timeout` bounds
 STEPS = 50  # of one chat before the place is saved and the lease renewed
 IDLE_S = 60.0  # where another node walks, or the round is over
-TRIES = 4  # of a step that took too long, each with a tenth of the rows
+TRIES = 4  # of a step that took too long, each with a tenth of the rows; and of a single key
 JOBS = ("chats", "accounts")
 END = 0  # no key of ours
 
@@ -78,19 +79,30 @@ class Retention:
         self._now_ms = now_ms
         self._owner = str(uuid.uuid4())
         self._gone = 0
+        self._pages = dict.fromkeys(JOBS, PAGE)
+        self._failures = dict.fromkeys(JOBS, 0)
+        """Of pages of one key, in a row."""
+        for job in JOBS:  # shown from the start: an alert asks whether they grow
+            metrics.purge_rounds.labels(job)
+            metrics.purge_skipped.labels(job)
 
     async def run(self) -> None:
         """Walk until cancelled. A database that is away is asked again."""
         while True:
             walked = False
-            try:
-                for job in JOBS:
-                    walked |= await self.step(job)
-            except (StoreDownError, DBAPIError) as error:
-                log.warning("retention waits", extra={"why": str(error)[:200]})
-            except Exception:  # the root of a task: rows that stay hurt nobody today
-                log.exception("retention failed")
+            for job in JOBS:
+                walked |= await self._walks(job)
             await asyncio.sleep(self._settings.purge_pause if walked else IDLE_S)
+
+    async def _walks(self, job: str) -> bool:
+        """A step; what goes wrong in one walk leaves the other its turn."""
+        try:
+            return await self.step(job)
+        except (StoreDownError, DBAPIError) as error:
+            log.warning("retention waits", extra={"job": job, "why": str(error)[:200]})
+        except Exception:  # the root of a task: rows that stay hurt nobody today
+            log.exception("retention failed")
+        return False
 
     async def step(self, job: str) -> bool:
         """One page of a walk; False where another node walks, or the next round is not due."""
@@ -103,16 +115,40 @@ class Retention:
         after: int = claimed[0][0]
         bounds = bounds_of(self._settings, self._now_ms())
         walk = self._chats if job == "chats" else self._accounts
-        done = await walk(after, bounds)
+        try:
+            done = await walk(after, bounds)
+        except (StoreDownError, DBAPIError) as error:
+            done = await self._failed(job, after, str(error)[:200])
+        else:
+            self._pages[job] = min(PAGE, self._pages[job] + GROWTH)
+            self._failures[job] = 0
         if done == END:
             await self._finish(job)
         elif done is not None:
             await self._db.rows(SAVE, job, self._owner, done)
         return True
 
+    async def _failed(self, job: str, after: int, why: str) -> int | None:
+        """Look at half as many; a single key that fails again and again waits for the next round.
+
+        Returns that key. Where the database is away it is not reached: the claim fails first.
+        """
+        if self._pages[job] > 1:
+            self._pages[job] //= 2
+            return None
+        self._failures[job] += 1
+        if self._failures[job] < TRIES:
+            return None
+        self._failures[job] = 0
+        read = self._purges.chats if job == "chats" else self._purges.accounts
+        [key] = await read(after, 1)
+        log.error("retention passes over", extra={"job": job, "key": key, "why": why})
+        self._metrics.purge_skipped.labels(job).inc()
+        return key
+
     async def _chats(self, after: int, bounds: Bounds) -> int | None:
         """Up to which chat all is done; None: not even the next; END: there is none."""
-        chats = await self._purges.chats(after, PAGE)
+        chats = await self._purges.chats(after, self._pages["chats"])
         if not chats:
             return END
         due = await self._purges.due(chats, bounds)
@@ -127,7 +163,7 @@ class Retention:
 
     async def _accounts(self, after: int, bounds: Bounds) -> int | None:
         """The same for accounts."""
-        accounts = await self._purges.accounts(after, PAGE)
+        accounts = await self._purges.accounts(after, self._pages["accounts"])
         if not accounts:
             return END
         due = set(await self._purges.facts_due(accounts, bounds))

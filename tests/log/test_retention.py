@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from messenger.log.store import ChatStore
 from messenger.metrics import Metrics
 from tests.db.conftest import EmptyDatabase, empty_database
 from tests.log.conftest import a_send, commit, put_chat
+from tests.support.people import becomes
 
 __all__ = ["empty_database"]
 
@@ -271,3 +273,60 @@ async def test_given_a_chat_with_more_than_a_turn_allows_when_walked_then_the_pl
     assert await place() == [1]
     await whole_round(node)
     assert (await counts(own))["chat_event"] == 30
+
+
+@asynccontextmanager
+async def refusing(database: Database, table: str, event: str, rows: str) -> AsyncIterator[None]:
+    """Statements that touch such rows end as if they had taken too long."""
+    async with database.statement() as connection:
+        await connection.exec_driver_sql(
+            "create or replace function refuse() returns trigger language plpgsql as"
+            " $$ begin raise exception 'on purpose' using errcode = '57014'; end $$"
+        )
+        await connection.exec_driver_sql(
+            f"create trigger refusing before {event} on {table} for each row"
+            f" when ({rows}) execute function refuse()"
+        )
+    try:
+        yield
+    finally:
+        async with database.statement() as connection:
+            await connection.exec_driver_sql(f"drop trigger refusing on {table}")
+
+
+async def test_given_a_chat_that_cannot_be_purged_when_walked_then_it_alone_is_passed_over(
+    own: Database,
+) -> None:
+    metrics = Metrics()
+    node = Retention(own, SETTINGS, metrics, now_ms=lambda: NOW)
+
+    async with refusing(own, "join_request", "delete", "old.chat_id = 2"):
+        await whole_round(node)
+
+    async with own.statement() as connection:
+        left = await connection.exec_driver_sql(
+            "select chat_id from join_request where account_id = 7"  # the old ones
+        )
+        assert [row[0] for row in left] == [2]
+    assert (await counts(own))["message"] == 30
+    assert metrics.purge_skipped.labels("chats").value == 1
+    assert metrics.purge_rounds.labels("chats").value == 1
+
+
+async def test_given_chats_that_cannot_be_walked_when_run_then_accounts_have_their_turn(
+    own: Database,
+) -> None:
+    facts = AccountLog(own)
+
+    async def left() -> int:
+        return len(await facts.since(MINA, 0, 100))
+
+    async with refusing(own, "purge_job", "update", "old.name = 'chats'"):
+        task = asyncio.get_running_loop().create_task(a_node(own).run())
+        try:
+            await becomes(left, 10)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    assert (await counts(own))["message"] == 60
