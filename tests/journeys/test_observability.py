@@ -189,7 +189,8 @@ async def uses_everything(mina: Client, other: str) -> None:
 
 
 async def knocks_badly(platform: Platform) -> None:
-    """Requests that are refused before any handler sees them."""
+    """Requests that are refused before any handler sees them, and one that is traced."""
+    token = (await platform.signs_up(WORD)).token
     headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
     async with httpx.AsyncClient(base_url=platform.url, headers=headers) as web:
         asked = await web.post("/rpc/accounts.request_code", json={"phone": a_phone()})
@@ -197,7 +198,8 @@ async def knocks_badly(platform: Platform) -> None:
         for path in ("/rpc/accounts.request_code", "/rpc/accounts.sign_in", f"/{WORD}"):
             await web.post(path, json={"phone": WORD, "ticket": WORD, "code": WORD})
             await web.post(path, content=WORD, headers={"Authorization": f"Bearer {WORD}"})
-    async with joined(platform.ws_url, (await platform.signs_up(WORD)).token) as line:
+        await web.post("/rpc/accounts.me", json={}, headers={"Authorization": f"Bearer {token}"})
+    async with joined(platform.ws_url, token) as line:
         await line.says(subscribe={"channel": f"chat:{WORD}"})
         await line.socket.send(f'{{"id": 9, "rpc": {WORD}')
         await line.close_code()
