@@ -20,6 +20,7 @@ from messenger.metrics import Metrics
 from messenger.settings import Settings
 
 START_S = 30.0  # a Redis that restarts may load its data first
+WHOLE_S = 5.0  # of these the node waits for all shards; then those there must do
 LISTEN_TIMEOUT_S = 5.0
 MOVED_PAUSE_S = 0.1  # many replies tell of one move
 ELECTION_PAUSE_S = 0.5  # while a shard is down nobody tells that another took its place: we ask
@@ -83,13 +84,19 @@ class Bus:
         return self._shards
 
     async def start(self, wait_s: float = START_S) -> None:
-        """Open all links. Raises BusRefused in one line, or BusDown after `wait_s`."""
-        deadline = time.monotonic() + wait_s
+        """Open the links; `run` opens those of shards that are away now, where others are there.
+
+        Raises BusRefused in one line, or BusDown after `wait_s`.
+        """
+        began = time.monotonic()
         while True:
             try:
                 await self._open_all()
             except BusDown as down:
-                if time.monotonic() > deadline:
+                waited = time.monotonic() - began
+                if waited > WHOLE_S and self._starts_in_part():
+                    return
+                if waited > wait_s:
                     raise BusDown(f"REDIS_URL: {down}") from None
                 await asyncio.sleep(0.1)
             else:
@@ -239,9 +246,27 @@ class Bus:
     async def _open_all(self) -> None:
         if not self._shards:
             await self._find_shards()
-        for shard in self._shards:
-            if not shard.up:
-                await shard.open()
+        closed = [shard for shard in self._shards if not shard.up]
+        found = await asyncio.gather(*(shard.open() for shard in closed), return_exceptions=True)
+        errors = [error for error in found if error is not None]
+        for error in errors:
+            if not isinstance(error, BusDown):
+                for shard in self._shards:
+                    shard.close("start refused")
+                raise error
+        if errors:
+            raise errors[0]
+
+    def _starts_in_part(self) -> bool:
+        """Let `run` look for what is away; False where nothing is there."""
+        away = [shard for shard in self._shards if not shard.up]
+        if len(away) == len(self._shards):
+            return False
+        for shard in away:
+            log.warning("bus starts without a shard", extra={"shard": shard.address.port})
+            shard.open_soon()
+        self.moved()
+        return True
 
     async def _find_shards(self) -> None:
         """`redis://`: one server with all slots. `redis+cluster://`: ask it who holds what."""

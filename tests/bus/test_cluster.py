@@ -87,6 +87,34 @@ async def test_given_one_shard_of_three_killed_when_used_then_the_others_go_on_a
         assert await node.ear.next() == (dead[0], b"2")
 
 
+async def test_given_a_lost_shard_when_a_node_starts_then_it_serves_the_others_and_it_heals(
+    three_servers: list[RedisServer], account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("messenger.bus.bus.WHOLE_S", 0.0)
+    first, victim, _ = three_servers
+    for server in three_servers:
+        await server.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    await victim.kill()
+
+    async with running(f"redis+cluster://127.0.0.1:{first.port}") as node:
+        topics = [f"eph:{account + number}" for number in range(20)]
+        ports = {topic: node.bus.shard_of(topic_key(topic)).address.port for topic in topics}
+        dead = next(topic for topic, port in ports.items() if port == victim.port)
+        alive = next(topic for topic, port in ports.items() if port != victim.port)
+        assert not node.bus.up
+        await node.listens(alive)
+        node.bus.publish(alive, b"1")
+        assert await node.ear.next() == (alive, b"1")
+
+        node.bus.listen(dead)
+        await victim.start(slots=None)
+        async with asyncio.timeout(12):
+            await node.ear.back.wait()
+        await node.bus.listening(dead)
+        node.bus.publish(dead, b"2")
+        assert await node.ear.next() == (dead, b"2")
+
+
 async def test_given_a_cluster_that_refuses_us_when_slots_are_read_then_the_bus_lives_on(
     three_servers: list[RedisServer], three_shards: str, refusals: asyncio.Queue[str]
 ) -> None:
