@@ -31,6 +31,7 @@ FAULTS_ONLY = {
     *("lagging_sessions", "outbox_bytes", "upgrades_refused", "rpc_bugs", "limited"),
     *("limits_open", "commit_retries", "commit_queue", "repaired_heads", "shed", "ladder_step"),
     *("bus_reconnects", "bus_errors", "bus_queue_bytes", "db_pool_in_use", "purged_rows"),
+    "purge_rounds",
     "purge_skipped",
 }
 """Rest at zero while all is well and young; journeys of faults, and time, move them."""

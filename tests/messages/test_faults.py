@@ -311,7 +311,8 @@ async def test_given_a_full_committer_when_forwarded_or_due_then_each_is_refused
         due = int(time.time() * 1000) + 60_000
         for _ in range(4):
             await mina.sends(chat, schedule_at=due)
-        await small.rows("update scheduled set due = 1 where chat_id = $1 returning 1", chat)
+        sql = "update scheduled set due = $2 where chat_id = $1 returning 1"
+        await small.rows(sql, chat, due - 120_000)
         left = "select 1 from scheduled where chat_id = $1"
         while await small.rows(left, chat):
             await schedule.fire()
