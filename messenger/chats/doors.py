@@ -15,8 +15,8 @@ from messenger.chats.protocol import Join
 from messenger.feature import Caller, Refused
 from messenger.wire.codes import ErrorCode
 
-AT_ONCE = 4  # one holds the chat's row, the others read meanwhile
-WAITING = 500  # at one door; 5 ms each, so that the last is in before its call times out
+AT_ONCE = 2  # one holds the chat's row, the other reads meanwhile
+WAITING = 100  # at one door; 5 to 50 ms each, so that the last is in before its call times out
 SHUT_S = 1.0  # after a refusal; as many as the guard lets in within it then come together
 CROWDED = {"rule": "join.waiting", "limit": WAITING, "why": "many come in at once"}
 RETRY_MS = 1_000
