@@ -366,7 +366,7 @@ def _health(gateway: Gateway, trunk: Trunk) -> Health:
         lambda: any(shard.up for shard in bus.shards),
         probe,
         lambda: trunk.ladder.step,
-        lambda: {f"{one.address.host}:{one.address.port}": one.up for one in bus.shards},
+        lambda: {one.name: one.up for one in bus.shards},
     )
     told = bus.on_back
 

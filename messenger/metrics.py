@@ -169,6 +169,7 @@ class Metrics:
     def _declare_stores(self) -> None:
         self.bus_seconds = self._spread("bus_seconds", "Round trip of a bus link's probe")
         self.bus_reconnects = self._count("bus_reconnects", "Bus links opened again")
+        self.bus_up = self._gauge("bus_up", "1 while the links to this Redis are there", "shard")
         self.bus_errors = self._counts("bus_errors", "Bus commands Redis refused", "code")
         self.bus_queue_bytes = self._gauge("bus_queue_bytes", "Unsent on bus links")
         self.redis_seconds = self._spreads("redis_seconds", "Awaited Redis calls", "op")
@@ -181,6 +182,7 @@ class Metrics:
         self.gc_pause_seconds = self._spread("gc_pause_seconds", "Pauses of the collector")
         self.tasks = self._gauge("tasks", "Background tasks alive", "name")
         self.loop_tasks = self._gauge("loop_tasks", "Tasks of the event loop, handlers included")
+        self._gauge("start_time_seconds", "When the process began, Unix time").set(time.time())
         self._gauge("open_fds", "Open file descriptors").set_function(open_fds)
         self._gauge("rss_bytes", "Resident memory").set_function(rss_bytes)
         self.build_info = self._gauge("build_info", "Always 1", "version", "commit")

@@ -314,6 +314,7 @@ class Bus:
                     owner.subscribe(key, topic)
             if shard not in self._shards:
                 shard.close("holds no slots")
+                self._metrics.bus_up.remove(shard.name)
         for shard in self._shards:
             if shard not in before:
                 shard.open_soon()

@@ -116,6 +116,12 @@ class Shard:
         self._commands: Link | None = None
         self._subscriber: Link | None = None
         self._lost = asyncio.Event()
+        metrics.bus_up.labels(self.name).set_function(lambda: float(self.up))
+
+    @property
+    def name(self) -> str:
+        """As metrics and operators call it."""
+        return f"{self.address.host}:{self.address.port}"
 
     def send(self, command: Command, done: Done | None) -> None:
         """Queue for this turn's write; `done` gets the reply or an exception, later."""

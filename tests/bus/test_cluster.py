@@ -12,7 +12,7 @@ from messenger.bus.streams import Position
 from messenger.bus.topology import read_slots
 from messenger.metrics import Metrics
 from messenger.settings import Settings
-from tests.bus.conftest import NewRedis, running
+from tests.bus.conftest import NewRedis, Node, running
 from tests.bus.redis_server import RedisServer, ask, free_port
 
 
@@ -87,6 +87,16 @@ async def test_given_one_shard_of_three_killed_when_used_then_the_others_go_on_a
         assert await node.ear.next() == (dead[0], b"2")
 
 
+def bus_up(node: Node) -> dict[int, float]:
+    """What metrics say of each Redis, by its port."""
+    return {
+        int(sample.labels["shard"].rpartition(":")[2]): sample.value
+        for family in node.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "peyk_bus_up"
+    }
+
+
 async def test_given_a_lost_shard_when_a_node_starts_then_it_serves_the_others_and_it_heals(
     three_servers: list[RedisServer], account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +112,9 @@ async def test_given_a_lost_shard_when_a_node_starts_then_it_serves_the_others_a
         dead = next(topic for topic, port in ports.items() if port == victim.port)
         alive = next(topic for topic, port in ports.items() if port != victim.port)
         assert not node.bus.up
+        assert bus_up(node) == {
+            server.port: float(server is not victim) for server in three_servers
+        }
         await node.listens(alive)
         node.bus.publish(alive, b"1")
         assert await node.ear.next() == (alive, b"1")
@@ -110,6 +123,7 @@ async def test_given_a_lost_shard_when_a_node_starts_then_it_serves_the_others_a
         await victim.start(slots=None)
         async with asyncio.timeout(12):
             await node.ear.back.wait()
+        assert set(bus_up(node).values()) == {1.0}
         await node.bus.listening(dead)
         node.bus.publish(dead, b"2")
         assert await node.ear.next() == (dead, b"2")

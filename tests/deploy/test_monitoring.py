@@ -25,7 +25,7 @@ GIVEN = {"instance", "job", "le"}
 """Labels that Prometheus itself adds."""
 FUNCTIONS = {
     *("rate", "increase", "sum", "max", "min", "count", "topk", "histogram_quantile"),
-    *("min_over_time", "by"),
+    *("min_over_time", "max_over_time", "changes", "vector", "by"),
 }
 
 
