@@ -48,8 +48,8 @@ TINY = Scale(
     joiners=3,
     viewers=20,
     viewed=60,
-    flooders=30,
-    joins_per_s=200.0,
+    flooders=12,
+    joins_per_s=100.0,
     flood_s=0.5,
 )
 
