@@ -77,6 +77,13 @@ def test_given_the_tool_when_it_checks_the_rules_then_they_are_valid() -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_given_what_nodes_show_when_parts_are_gone_then_their_alerts_fire() -> None:
+    tested = _run(["promtool", "test", "rules", str(ROOT / "tests" / "deploy" / "firing.yml")])
+
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
 def test_given_alerts_when_the_handbook_is_read_then_it_explains_each_and_no_other() -> None:
     text = OPERATIONS.read_text(encoding="utf-8")
     explained = re.findall(r"^\| `(Peyk\w+)` \|", text, re.MULTILINE)
