@@ -66,6 +66,7 @@ class Session:
         "started",
         "subscriptions",
         "user",
+        "working",
     )
 
     def __init__(
@@ -92,6 +93,7 @@ class Session:
         self.subscriptions: dict[str, Subscription] = {}
         self.pending: deque[Command] = deque()
         self.busy = False
+        self.working = False
         self.reading = True
         self.in_flight = 0
         self.answers = True
@@ -137,8 +139,14 @@ class Session:
 
     def process(self) -> None:
         """Handle what waits, as far as order and bounds allow."""
-        while self.pending and self._free:
-            self._handle(self.pending.popleft())
+        if self.working:  # a reply came at once: the loop below goes on, the stack does not grow
+            return
+        self.working = True
+        try:
+            while self.pending and self._free:
+                self._handle(self.pending.popleft())
+        finally:
+            self.working = False
         if self.pending:
             self._pause()
         elif not self.reading and not self.connection.lagging:

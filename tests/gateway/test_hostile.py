@@ -9,6 +9,7 @@ from messenger.settings import Settings
 from messenger.wire.codes import CloseCode, ErrorCode
 from tests.gateway.conftest import Served
 from tests.gateway.test_connection import KEY, Raw, client_frame
+from tests.support.line import opened
 from tests.support.platform import Platform, connected, running
 
 PINGS = client_frame(b"", first=0x89)
@@ -140,3 +141,15 @@ def test_given_a_product_topic_with_a_dollar_when_asked_for_then_it_is_refused(
     verdict = namespaces.may_subscribe(topic, options, user="5", by=by, insecure=True)
 
     assert verdict is ErrorCode.PERMISSION_DENIED
+
+
+async def test_given_a_frame_full_of_bad_rpcs_when_they_wait_for_connect_then_each_is_refused(
+    platform: Platform,
+) -> None:
+    mina = await platform.signs_up("Mina")
+    bad = [{"rpc": {"method": "messages.send", "data": {}}}] * 127
+    async with opened(platform.ws_url) as line:
+        first, *refused = await line.says_all([{"connect": {"token": mina.token}}, *bad])
+
+        assert "connect" in first
+        assert {reply["error"]["code"] for reply in refused} == {ErrorCode.BAD_REQUEST}
