@@ -66,10 +66,6 @@ class ChannelFacts:
         known = self._known.get(chat)
         return known.row if known is not None else None
 
-    def is_known_verified(self, chat: ChatId) -> bool:
-        known = self._known.get(chat)
-        return known is not None and known.verified
-
     def audience(self, chat: ChatId) -> Audience:
         """How its heads are told. Never awaits: unknown ones are usual, and known next time."""
         known = self._known.get(chat)

@@ -90,10 +90,15 @@ Owner = Caller | str | None
 Check = Callable[..., None]
 """(owner, request=None, cost=1); raises RATE_LIMITED."""
 
-_LOCAL_KEYS: Mapping[By, Callable[[Any, Any], object]] = {
+_KEYS_OF_CALLER: Mapping[By, Callable[[Any, Any], object]] = {
     By.ACCOUNT: lambda caller, _request: caller.account,
     By.ACCOUNT_CHAT: lambda caller, request: (caller.account, getattr(request, "chat", "")),
     By.DEVICE: lambda caller, _request: caller.device,
+    By.ADDRESS: lambda caller, _request: _prefix(caller.address, 32, 64),
+    By.NETWORK: lambda caller, _request: _prefix(caller.address, 24, 48),
+    By.NETWORK_CHAT: lambda caller, request: (
+        f"{_prefix(caller.address, 24, 48)} {getattr(request, 'chat', '')}"
+    ),
 }
 
 
@@ -132,15 +137,12 @@ class Limits:
         if not kind.local:
             raise AssertionError(f"{rule} lives in Redis: await check()")
         by, burst, per_s = kind.by, limit.burst, limit.per_s
-        buckets, clock, key_of = self._buckets, self._clock, _LOCAL_KEYS.get(by)
+        buckets, clock = self._buckets, self._clock
 
         def check(owner: Owner, request: object = None, cost: float = 1) -> None:
-            if key_of is not None and owner.__class__ is Caller:
-                key: object = key_of(owner, request)
-            else:
-                key = _key(by, owner, request)
-                if self._exempt(by, key):
-                    return
+            key = _key(by, owner, request)
+            if self._exempt(by, key):
+                return
             now = clock()
             bucket = buckets.get((rule, key))
             if bucket is None:
@@ -250,22 +252,10 @@ class _Bucket:
 
 def _key(by: By, owner: Owner, request: object) -> object:
     if isinstance(owner, Caller):
-        match by:
-            case By.ACCOUNT:
-                return owner.account
-            case By.ACCOUNT_CHAT:
-                return owner.account, getattr(request, "chat", "")
-            case By.DEVICE:
-                return owner.device
-            case By.ADDRESS:
-                return _prefix(owner.address, 32, 64)
-            case By.NETWORK:
-                return _prefix(owner.address, 24, 48)
-            case By.NETWORK_CHAT:
-                chat = getattr(request, "chat", "")
-                return f"{_prefix(owner.address, 24, 48)} {chat}"
-            case By.KEY:
-                raise AssertionError("this rule needs its key said")
+        key_of = _KEYS_OF_CALLER.get(by)
+        if key_of is None:
+            raise AssertionError("this rule needs its key said")
+        return key_of(owner, request)
     if owner is None:
         return ""
     return _prefix(owner, 32, 64) if by is By.ADDRESS else owner

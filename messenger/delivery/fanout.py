@@ -207,11 +207,8 @@ class Delivery:
         update = dirty_update(event)
 
         def deliver(accounts: Sequence[AccountId]) -> None:
-            if self._bus.crowded:
+            if not self._tell_each(accounts, update):
                 self._recent.owe(event)
-                return
-            for account in accounts:
-                self.account_fact(account, update)
 
         if not self._members.with_members(event.chat, event.member_ver, deliver):
             self._recent.owe(event)
@@ -226,6 +223,25 @@ class Delivery:
                 append(account, *updates[at : at + APPENDS_AT_ONCE])
         return True
 
+    def _tell_each(
+        self,
+        accounts: Sequence[AccountId],
+        update: bytes,
+        sender: AccountId | None = None,
+        own: bytes | None = None,
+    ) -> bool:
+        """The same update to each, `own` (if any) to the sender. False: the link holds too much,
+        and nobody was told."""
+        if self._bus.crowded:
+            return False
+        append = self._streams.append_user
+        for account in accounts:
+            copy = own if account == sender else update
+            if copy is not None:
+                append(account, copy)
+        self._metrics.published_user.inc(len(accounts))
+        return True
+
     def _owe(self, event: Event) -> None:
         """Say later where the chat stands: its devices ask for what they lack."""
         self._metrics.shed_fanout.inc()
@@ -237,13 +253,8 @@ class Delivery:
             return
 
         def deliver(accounts: Sequence[AccountId]) -> None:
-            if self._bus.crowded:
+            if not self._tell_each(accounts, update):
                 self._owe(event)
-                return
-            append = self._streams.append_user
-            for account in accounts:
-                append(account, update)
-            self._metrics.published_user.inc(len(accounts))
 
         self._with_members(event, deliver)
 
@@ -257,27 +268,24 @@ class Delivery:
     ) -> None:
         """Into `told` where the members are known, else by itself once they are loaded."""
         sender, own = written.send.account, self._own(written, update)
-
-        def deliver(accounts: Sequence[AccountId]) -> None:
-            if self._bus.crowded:
-                self._owe(_event_of(written))
-                return
-            append = self._streams.append_user
-            for account in accounts:
-                copy = own if account == sender else update
-                if copy is not None:
-                    append(account, copy)
-            self._metrics.published_user.inc(len(accounts))
-
         accounts = self._members.known(written.send.chat, written.member_ver)
         if accounts is None:
-            self._with_members(_event_of(written), deliver)
+            self._to_members_later(written, update, own)
             return
         for account in accounts:
             copy = own if account == sender else update
             if copy is not None:
                 told.setdefault(account, []).append(copy)
         self._metrics.published_user.inc(len(accounts))
+
+    def _to_members_later(self, written: Written, update: bytes, own: bytes | None) -> None:
+        event = _event_of(written)
+
+        def deliver(accounts: Sequence[AccountId]) -> None:
+            if not self._tell_each(accounts, update, written.send.account, own):
+                self._owe(event)
+
+        self._with_members(event, deliver)
 
     def _own(self, written: Written, update: bytes) -> bytes | None:
         """The sender's copy, with its `rid`; None where no other device would hear it."""

@@ -51,7 +51,8 @@ class Ladder:
         return what <= self.step
 
     def hold(self, step: int | None) -> None:
-        """Stay on this step whatever the load is; None: by the load again. For drills."""
+        """Stay on this step whatever the load is; None: by the load again. No command asks for it
+        yet: tests climb by it."""
         before, self._held = self.step, step
         self._tell(before)
 

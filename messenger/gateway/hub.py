@@ -147,12 +147,7 @@ class Hub:
             if topic.startswith("dirty:"):
                 self.on_dirty(topic, payload)
             return
-        parsed = parse(room.source, payload)
-        if type(parsed) is Appended:  # the usual one: a message for one account
-            for heard in parsed.heard:
-                self._hear(room, parsed.epoch, heard)
-        else:
-            self._dispatch(room, parsed)
+        self._dispatch(room, parse(room.source, payload))
 
     def listened(self) -> Counter[str]:
         """Subscriptions of this node by kind of topic."""
@@ -201,11 +196,11 @@ class Hub:
 
     def _dispatch(self, room: Room, parsed: Parsed) -> None:
         match parsed:
+            case Appended():  # the usual one: messages for one account
+                for heard in parsed.heard:
+                    self._hear(room, parsed.epoch, heard)
             case Heard():
                 self._hear(room, room.epoch, parsed)
-            case Appended(epoch=epoch, heard=several):
-                for heard in several:
-                    self._hear(room, epoch, heard)
             case Joined() | Left():
                 self._deliver_presence(room, parsed)
             case Expelled(account=account):
@@ -233,14 +228,14 @@ class Hub:
             self._fill_soon(room, after_s=HOLD_S if room.source == "chat" else 0.0)
 
     def _deliver(self, room: Room, heard: Heard) -> None:
-        if room.source == "user" and heard.data.startswith(SESSION_NEW):
-            self._soles.forget(account_of(room.topic))
         sessions = room.deliver(heard)
         self._metrics.frames.inc(sessions)
-        if room.source == "chat":
-            self.on_delivered(room.topic, heard.data, sessions)
         if room.source == "user":
             self._age.saw(heard.data)
+            if heard.data.startswith(SESSION_NEW):
+                self._soles.forget(account_of(room.topic))
+        elif room.source == "chat":
+            self.on_delivered(room.topic, heard.data, sessions)
 
     def _fill_soon(self, room: Room, after_s: float) -> None:
         if not room.filling:
