@@ -20,7 +20,8 @@ from typing import Protocol
 from messenger.db.engine import StoreDownError
 from messenger.feature import Refused
 from messenger.ids import MAX_ID, ChatId
-from messenger.log.rendering import BadRowError, Rendering, Row
+from messenger.log.held import BadRowError, Row
+from messenger.log.rendering import Rendering
 from messenger.log.sends import Done, Send, Written
 from messenger.log.statuses import Status, refusal
 from messenger.metrics import Metrics

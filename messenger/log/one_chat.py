@@ -6,19 +6,16 @@ batch in flight. What a caller sees is the same as with `Many`: same statuses, s
 """
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from messenger.db.engine import Database, StoreDownError, is_gone, store_errors
+from messenger.db.engine import Database, StoreDownError
 from messenger.db.statements import Statement
-from messenger.log.rendering import DAY_MS, ENSURE_DAY, BadRowError, Row
+from messenger.log.held import BadRowError, HeldStatement, Row
+from messenger.log.rendering import DAY_MS
 from messenger.log.sends import Send
 
 COMMIT_ONE = Statement(
@@ -27,11 +24,6 @@ COMMIT_ONE = Statement(
     " $7::int[], $8::smallint[], $9::int[], $10::int[], $11::bigint[], $12::text[], $13::jsonb[])",
     key="chat_id",
 )
-
-_NO_PARTITION = "23514"
-_BAD_ROW = ("22", "23")
-
-log = logging.getLogger(__name__)
 
 
 class _Kept(Struct, frozen=True):
@@ -45,7 +37,7 @@ class One:
     """One chat a call, on `lanes` held connections."""
 
     def __init__(self, db: Database, lanes: int) -> None:
-        self._lanes = [_Lane(db) for _ in range(lanes)]
+        self._lanes = [HeldStatement(db, COMMIT_ONE) for _ in range(lanes)]
         self._kept: dict[int, _Kept] = {}
         """Of chats that were written although the batch failed, by the identity of the send: the
         same key may come again with other words. A failed batch counts as not written: without
@@ -78,7 +70,7 @@ class One:
 
     async def _drain(
         self,
-        lane: "_Lane",
+        lane: HeldStatement,
         waiting: deque[list[int]],
         sends: Sequence[Send],
         rows: list[Row | None],
@@ -90,7 +82,7 @@ class One:
         while waiting:
             places = waiting.popleft()
             try:
-                found = await lane.commit([sends[place] for place in places], now, deadline)
+                found = await _commit(lane, [sends[place] for place in places], now, deadline)
             except BadRowError as error:
                 failure = error
             except (StoreDownError, TimeoutError) as error:
@@ -111,73 +103,10 @@ class One:
         return kept.row if kept is not None else None
 
 
-def _nothing() -> None:
-    """There is no connection to abort."""
-
-
-class _Lane:
-    """One held connection."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._connection: AsyncConnection | None = None
-        self._abort: Callable[[], None] = _nothing
-
-    async def commit(self, sends: Sequence[Send], now: int, deadline: float) -> Sequence[Row]:
-        """All of `sends` are of one chat."""
-        _, *columns = zip(*map(msgspec.structs.astuple, sends), strict=True)
-        values = (now, now // DAY_MS, sends[0].chat, *map(list, columns))
-        with store_errors():
-            async with asyncio.timeout_at(deadline):
-                connection = await self._connected()
-            # a socket that is aborted ends at once, a cancelled statement waits for its server
-            late = asyncio.get_running_loop().call_at(deadline, self._abort)
-            try:
-                return await _call(connection, values, now // DAY_MS)
-            finally:
-                late.cancel()
-
-    async def _connected(self) -> AsyncConnection:
-        if self._connection is None:
-            self._connection = await self._db.held()
-            raw = (await self._connection.get_raw_connection()).driver_connection
-            self._abort = raw.terminate if raw is not None else _nothing
-        return self._connection
-
-    async def drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            async with asyncio.timeout(1.0):
-                await connection.invalidate()
-                await connection.close()
-        except (DBAPIError, OSError):
-            log.info("lost connection did not close")
-
-
-async def _call(connection: AsyncConnection, values: tuple[Any, ...], day: int) -> Sequence[Row]:
-    """The statement; makes the day's partition where it is missing."""
-    try:
-        return await _rows(connection, values)
-    except BadRowError as error:
-        if error.state != _NO_PARTITION:
-            raise
-    try:
-        await connection.exec_driver_sql(ENSURE_DAY.sql, (day,))
-    except DBAPIError as error:
-        raise StoreDownError(f"no partition of dedup: {error.orig}") from error
-    return await _rows(connection, values)
-
-
-async def _rows(connection: AsyncConnection, values: tuple[Any, ...]) -> Sequence[Row]:
-    try:
-        return (await connection.exec_driver_sql(COMMIT_ONE.sql, values)).fetchall()
-    except DBAPIError as error:
-        if is_gone(error):
-            raise
-        state = getattr(error.orig, "sqlstate", None) or ""
-        encoding = not state and "invalid input for query argument" in str(error.orig)
-        raise BadRowError(
-            error.orig or error, data=encoding or state.startswith(_BAD_ROW)
-        ) from error
+async def _commit(
+    lane: HeldStatement, sends: Sequence[Send], now: int, deadline: float
+) -> Sequence[Row]:
+    """All of `sends` are of one chat."""
+    _, *columns = zip(*map(msgspec.structs.astuple, sends), strict=True)
+    day = now // DAY_MS
+    return await lane.rows((now, day, sends[0].chat, *columns), day, deadline)

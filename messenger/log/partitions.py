@@ -9,7 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from messenger.db.engine import Database, StoreDownError
 from messenger.db.statements import Statement
-from messenger.log.rendering import DAY_MS, ENSURE_DAY
+from messenger.log.held import ENSURE_DAY
+from messenger.log.rendering import DAY_MS
 
 DROP = Statement("select drop_dedup_partitions($1)", key="day", cold=True)
 EVERY_S = 1_800.0  # far below a day, so that a node that was asleep still makes tomorrow in time

@@ -4,20 +4,15 @@ A rendering knows how a batch becomes durable and nothing of queues, time-outs o
 answers. `Many` writes a batch of many chats as one statement, which is its own transaction.
 """
 
-import asyncio
-import logging
 from collections.abc import Sequence
 from itertools import repeat
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-import asyncpg
 import msgspec
-from asyncpg.prepared_stmt import PreparedStatement
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from messenger.db.engine import Database, StoreDownError, passes, store_errors
+from messenger.db.engine import Database
 from messenger.db.statements import Statement
+from messenger.log.held import HeldStatement, Row
 from messenger.log.sends import Send
 from messenger.log.statuses import Status
 
@@ -28,32 +23,11 @@ COMMIT = Statement(
     " $14::bigint[], $15::text[], $16::jsonb[])",
     key="chat_id",
 )
-ENSURE_DAY = Statement("select ensure_dedup_partitions($1)", key="day", cold=True)
 DAY_MS = 86_400_000
 
-_NO_PARTITION = "23514"
-_BAD_ROW = ("22", "23")
-"""SQLSTATE classes that one row's data causes; errors of encoding have no SQLSTATE at all."""
-
-_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_Raw: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-_Prepared: TypeAlias = "PreparedStatement[asyncpg.Record]"
-
-log = logging.getLogger(__name__)
-
-Row = Sequence[Any]
-"""(status, seq, ev, sent_at, retry_ms, banned_until, chat_kind, chat_flags, member_ver,
-badge_epoch, epoch) of one send; `statuses.Status` says which of them are there."""
+# A row is (status, seq, ev, sent_at, retry_ms, banned_until, chat_kind, chat_flags, member_ver,
+# badge_epoch, epoch) of one send; `statuses.Status` says which of them are there.
 _COPY: Row = (Status.COPY_IN_BATCH, *[None] * 10)
-
-
-class BadRowError(Exception):
-    """Some row of the batch cannot be written as it is; `data`: for what the sender wrote."""
-
-    def __init__(self, error: Exception, *, data: bool) -> None:
-        super().__init__(str(error)[:200])
-        self.state = getattr(error, "sqlstate", None)
-        self.data = data
 
 
 class Rendering(Protocol):
@@ -75,95 +49,21 @@ class Rendering(Protocol):
 
 
 class Many:
-    """Many chats in one statement, on one held connection.
-
-    It speaks with the driver itself: SQLAlchemy's share of a batch of 100 was a third of this
-    process's time (decision 17).
-    """
+    """Many chats in one statement."""
 
     def __init__(self, db: Database) -> None:
-        self._db = db
-        self._connection: AsyncConnection | None = None
-        self._driver: _Driver | None = None
+        self._statement = HeldStatement(db, COMMIT)
 
     def begin(self) -> None:
         """An attempt leaves nothing behind here."""
 
     async def commit(self, sends: Sequence[Send], now: int, deadline: float) -> Sequence[Row]:
         batch = Batch(sends, now)
-        with store_errors():
-            async with asyncio.timeout_at(deadline):
-                driver = await self._connected()
-            # A cancelled statement would first be cancelled politely, which a frozen server never
-            # answers; an aborted socket ends it at once.
-            late = asyncio.get_running_loop().call_at(deadline, driver.abort)
-            try:
-                return batch.rows(await driver.commit(batch.values(), now // DAY_MS))
-            finally:
-                late.cancel()
-
-    async def _connected(self) -> "_Driver":
-        if self._driver is None:
-            self._connection = await self._db.held()
-            raw = (await self._connection.get_raw_connection()).driver_connection
-            if raw is None:
-                raise AssertionError("unreachable: a connection that was just opened")
-            self._driver = await _Driver.prepared(raw)
-        return self._driver
+        [answer] = await self._statement.rows(batch.values(), now // DAY_MS, deadline)
+        return batch.rows(answer)
 
     async def drop(self) -> None:
-        connection, self._connection, self._driver = self._connection, None, None
-        if connection is None:
-            return
-        try:
-            async with asyncio.timeout(1.0):
-                await connection.invalidate()
-                await connection.close()
-        except (DBAPIError, OSError):
-            log.info("lost connection did not close")
-
-
-class _Driver:
-    """The statement, prepared on a connection of the driver."""
-
-    def __init__(self, raw: _Raw, statement: _Prepared) -> None:
-        self._raw = raw
-        self._statement = statement
-        self.abort = raw.terminate
-
-    @classmethod
-    async def prepared(cls, raw: _Raw) -> "_Driver":
-        try:
-            await raw.execute("set plan_cache_mode = force_generic_plan")
-            return cls(raw, await raw.prepare(COMMIT.sql))
-        except _DRIVER_ERRORS as error:  # the schema of another release, perhaps: sends wait
-            raise StoreDownError(f"not prepared: {error}") from error
-
-    async def commit(self, values: Sequence[Any], day: int) -> Row:
-        """The answer; makes the day's partition where it is missing."""
-        try:
-            return await self._row(values)
-        except BadRowError as error:
-            if error.state != _NO_PARTITION:
-                raise
-        try:
-            await self._raw.execute(ENSURE_DAY.sql, day)
-        except _DRIVER_ERRORS as error:  # a right or a lock is lacking: sends wait, the node lives
-            raise StoreDownError(f"no partition of dedup: {error}") from error
-        return await self._row(values)
-
-    async def _row(self, values: Sequence[Any]) -> Row:
-        try:
-            row = await self._statement.fetchrow(*values)
-        except _DRIVER_ERRORS as error:
-            state = getattr(error, "sqlstate", None) or ""
-            if self._raw.is_closed() or passes(state):
-                raise StoreDownError(f"{type(error).__name__}: {error}") from error
-            encoding = not state and "invalid input for query argument" in str(error)
-            raise BadRowError(error, data=encoding or state.startswith(_BAD_ROW)) from error
-        if row is None:
-            raise AssertionError("unreachable: a function with out parameters answers one row")
-        return tuple(row)
+        await self._statement.drop()
 
 
 class Batch:

@@ -19,9 +19,10 @@ from messenger.ids import AccountId, ChatId, DeviceId
 from messenger.log.account_log import AccountLog
 from messenger.log.committer import Committer
 from messenger.log.events import EventLog
+from messenger.log.held import ENSURE_DAY
 from messenger.log.one_chat import COMMIT_ONE, One
 from messenger.log.purges import Bounds, Due, Purges
-from messenger.log.rendering import COMMIT, DAY_MS, ENSURE_DAY, Batch, Many, Rendering
+from messenger.log.rendering import COMMIT, DAY_MS, Batch, Many, Rendering
 from messenger.log.sends import Send, Written
 from messenger.log.statuses import send_digest
 from messenger.log.store import ChatStore

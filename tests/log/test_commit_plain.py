@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from messenger.db.engine import Database
 from messenger.ids import ChatId
-from messenger.log.rendering import COMMIT, DAY_MS, ENSURE_DAY, Batch
+from messenger.log.held import ENSURE_DAY
+from messenger.log.rendering import COMMIT, DAY_MS, Batch
 from messenger.log.sends import Send
 from messenger.log.statuses import Status
 from tests.log.conftest import NOW, AChat, a_send, set_member

@@ -8,7 +8,8 @@ from messenger.db.engine import Database, StoreDownError
 from messenger.feature import Refused
 from messenger.ids import ChatId
 from messenger.log.committer import Committer
-from messenger.log.rendering import Many, Row
+from messenger.log.held import Row
+from messenger.log.rendering import Many
 from messenger.log.sends import Send, Written
 from messenger.metrics import Metrics
 from messenger.settings import Settings

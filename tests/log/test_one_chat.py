@@ -8,8 +8,8 @@ import pytest
 from messenger.db.engine import Database, StoreDownError
 from messenger.db.statements import Statement
 from messenger.feature import Refused
+from messenger.log.held import BadRowError
 from messenger.log.one_chat import One
-from messenger.log.rendering import BadRowError
 from messenger.log.sends import Written
 from messenger.log.statuses import Status
 from messenger.log.store import ChatStore
