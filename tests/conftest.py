@@ -1,11 +1,8 @@
 """What every test may ask for: real PostgreSQL and Redis, and settings that point at them."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import uvloop
@@ -15,6 +12,7 @@ from messenger.db.migrate import migrate
 from messenger.embedded.servers import embedded
 from messenger.home import ready_settings
 from messenger.settings import Settings
+from tests.support.homes import temporary_home
 from tests.support.platform import Platform, running
 
 
@@ -46,9 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """The folder of this run's servers, secrets and codes."""
-    folder = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    yield folder
-    discard(folder)
+    with temporary_home() as home:
+        yield home
 
 
 @pytest.fixture(scope="session")
@@ -74,19 +71,3 @@ async def platform(settings: Settings) -> AsyncIterator[Platform]:
     """One node that all tests of the run share; a test that restarts nodes runs its own."""
     async with running(settings) as platform:
         yield platform
-
-
-def discard(home: Path) -> None:
-    """Remove a home folder, and the data that a server started by root keeps elsewhere.
-
-    Beside the next tests, as 1,400 files take seconds on some disks; the run ends after it.
-    """
-    Thread(target=_remove, args=(home,)).start()
-
-
-def _remove(home: Path) -> None:
-    link = home / "postgres"
-    if link.is_symlink():
-        # a server that was told to stop may still be removing its own files
-        shutil.rmtree(link.readlink().parent, ignore_errors=True)
-    shutil.rmtree(home, ignore_errors=True)

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 from msgspec import Struct
 
 from messenger.cli import main
-from tests.conftest import Stores, discard
+from tests.conftest import Stores
+from tests.support.homes import temporary_home
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,9 +48,8 @@ def peyk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def own_home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    yield folder
-    discard(folder)
+    with temporary_home() as home:
+        yield home
 
 
 def program(*words: str, **environ: str) -> Done:

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from messenger.embedded.binaries import EmbeddedError
 from messenger.embedded.postgres import PostgresServer
 from messenger.embedded.redis import RedisServer, kept_password
 from messenger.embedded.servers import Servers, embedded, locked
-from tests.conftest import discard
+from tests.support.homes import temporary_home
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -25,9 +24,8 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture
 def own_home() -> Iterator[Path]:
     """A home of this test, for servers it kills."""
-    folder = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    yield folder
-    discard(folder)
+    with temporary_home() as home:
+        yield home
 
 
 async def query(servers: Servers, sql: str) -> object:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,7 +22,8 @@ from messenger.pulse import Pulse
 from messenger.settings import Settings, load_settings
 from messenger.stores import borrowed, migrated, opened
 from messenger.supervisor import Node, answers, child_environ, supervise
-from tests.conftest import Stores, discard
+from tests.conftest import Stores
+from tests.support.homes import temporary_home
 from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.timeout(90)
@@ -31,9 +31,8 @@ pytestmark = pytest.mark.timeout(90)
 
 @pytest.fixture
 def own_home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    yield folder
-    discard(folder)
+    with temporary_home() as home:
+        yield home
 
 
 async def until(condition: Callable[[], bool], seconds: float = 40) -> None:

@@ -5,16 +5,14 @@ devices at any node. Each journey ends with the books of `peyk demo`: nothing lo
 swapped, unread exact on every device and on the server.
 """
 
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from messenger.bus.keys import slot_of, user_key
-from tests.conftest import discard
 from tests.support.cluster import Cluster
+from tests.support.homes import temporary_home
 from tests.support.people import until
 from tests.support.processes import NodeProcess, Stores, clustered_stores, nodes
 from tests.support.rows import Rows
@@ -29,12 +27,9 @@ BEFORE, DURING, AFTER = 30, 15, 30
 
 @pytest.fixture(scope="module")
 async def backing() -> AsyncIterator[tuple[Stores, Cluster]]:
-    home = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    try:
+    with temporary_home() as home:
         async with clustered_stores(home) as backing:
             yield backing
-    finally:
-        discard(home)
 
 
 @pytest.fixture(scope="module")

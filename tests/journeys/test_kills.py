@@ -6,9 +6,7 @@ every intention is answered in the end; then the tables, all devices and the ans
 
 import asyncio
 import signal
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -18,9 +16,8 @@ from messenger.client.errors import RpcError
 from messenger.client.waiting import Disconnected
 from messenger.client.websocket import Client
 from messenger.wire.codes import CloseCode, ErrorCode
-from tests.conftest import discard
 from tests.support.people import Person, becomes, people, until
-from tests.support.processes import NodeProcess, Stores, nodes, watched_stores
+from tests.support.processes import NodeProcess, Stores, nodes, own_stores
 from tests.support.rows import Rows
 from tests.support.traffic import reckoned, traffic
 
@@ -31,12 +28,8 @@ REPAIR_S = 12.0  # a lease of 6 s, a look every 2 s, the rest for a slow machine
 
 @pytest.fixture(scope="module")
 async def stores() -> AsyncIterator[Stores]:
-    home = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    try:
-        async with watched_stores(home) as stores:
-            yield stores
-    finally:
-        discard(home)
+    async with own_stores() as stores:
+        yield stores
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,9 +11,8 @@ import pytest
 from messenger.client.errors import Json, RpcError
 from messenger.client.websocket import Client
 from messenger.wire.codes import ErrorCode
-from tests.conftest import discard
 from tests.support.people import Person, people, until
-from tests.support.processes import NodeProcess, Stores, nodes, watched_stores
+from tests.support.processes import NodeProcess, Stores, nodes, own_stores
 from tests.support.rows import Rows
 from tests.support.stalling import metric, stalled_readers
 from tests.support.traffic import reckoned, traffic
@@ -42,12 +39,8 @@ log = logging.getLogger(__name__)
 
 @pytest.fixture(scope="module")
 async def stores() -> AsyncIterator[Stores]:
-    home = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    try:
-        async with watched_stores(home) as stores:
-            yield stores
-    finally:
-        discard(home)
+    async with own_stores() as stores:
+        yield stores
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """Gateways and workers apart: who listens, who does the work that lies in the stores."""
 
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -12,11 +10,10 @@ import pytest
 
 from messenger.serving import listening_sockets
 from messenger.settings import Settings
-from tests.conftest import discard
 from tests.support.people import until
 from tests.support.platform import Platform, running
 from tests.support.ports import free_ports
-from tests.support.processes import NodeProcess, Stores, watched_stores
+from tests.support.processes import NodeProcess, Stores, own_stores
 from tests.support.rows import Rows
 
 SHARED = {"repair", "partitions", "schedule", "chats.outbox", "accounts.housekeeping"}
@@ -76,23 +73,19 @@ def test_given_roles_when_listening_then_only_gateways_have_a_public_port(
 
 
 @pytest.fixture
-async def own_stores() -> AsyncIterator[Stores]:
-    home = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    try:
-        async with watched_stores(home) as stores:
-            yield stores
-    finally:
-        discard(home)
+async def apart() -> AsyncIterator[Stores]:
+    async with own_stores() as stores:
+        yield stores
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 async def test_given_a_planned_message_when_a_worker_comes_then_it_is_sent_and_not_before(
-    own_stores: Stores,
+    apart: Stores,
 ) -> None:
-    gateway = NodeProcess(own_stores.servers, own_stores.home, PEYK_ROLES="gateway")
-    worker = NodeProcess(own_stores.servers, own_stores.home, PEYK_ROLES="worker")
-    rows = Rows(own_stores.servers.database_url)
+    gateway = NodeProcess(apart.servers, apart.home, PEYK_ROLES="gateway")
+    worker = NodeProcess(apart.servers, apart.home, PEYK_ROLES="worker")
+    rows = Rows(apart.servers.database_url)
     try:
         await gateway.starts()
         mina = await gateway.signs_up("Mina")

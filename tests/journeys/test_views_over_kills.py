@@ -7,19 +7,16 @@ as there are readers whose set of seen posts holds it.
 import asyncio
 import random
 import signal
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from messenger.client.errors import RpcError
 from messenger.client.http import HttpError
-from tests.conftest import discard
 from tests.support.people import becomes, until
 from tests.support.platform import Door, SignedIn
-from tests.support.processes import NodeProcess, Stores, nodes, watched_stores
+from tests.support.processes import NodeProcess, Stores, nodes, own_stores
 from tests.support.rows import Rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -32,12 +29,8 @@ UNHEARD = (OSError, EOFError, TimeoutError, HttpError)
 
 @pytest.fixture(scope="module")
 async def stores() -> AsyncIterator[Stores]:
-    home = Path(tempfile.mkdtemp(prefix="peyk-test-"))
-    try:
-        async with watched_stores(home) as stores:
-            yield stores
-    finally:
-        discard(home)
+    async with own_stores() as stores:
+        yield stores
 
 
 @pytest.fixture(scope="module")

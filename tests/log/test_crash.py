@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,20 +18,16 @@ from messenger.log.committer import Committer
 from messenger.log.sends import Send, Written
 from messenger.log.store import ChatStore
 from messenger.wire.codes import ErrorCode
-from tests.conftest import discard
 from tests.log.conftest import Answers, a_send, put_chat, running
+from tests.support.homes import temporary_home
 
 CHAT = ChatId(1)
 
 
 @pytest.fixture
 def own_home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="peyk-crash-"))
-    yield folder
-    if (folder / "postgres").exists():
-        discard(folder)
-    else:
-        shutil.rmtree(folder)
+    with temporary_home() as home:
+        yield home
 
 
 @pytest.fixture

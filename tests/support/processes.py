@@ -19,6 +19,7 @@ from messenger.settings import LIMIT_RULES
 from messenger.stores import migrated
 from messenger.supervisor import answers
 from tests.support.cluster import Cluster, running_cluster
+from tests.support.homes import temporary_home
 from tests.support.people import until
 from tests.support.platform import Door
 from tests.support.ports import free_ports
@@ -157,6 +158,14 @@ async def watched_stores(home: Path) -> AsyncIterator[Stores]:
     """Migrated; watched until the end of the block."""
     async with embedded(home) as servers, _watched(servers, home) as stores:
         yield stores
+
+
+@asynccontextmanager
+async def own_stores() -> AsyncIterator[Stores]:
+    """The same in a folder of their own, which goes with them: for tests that break them."""
+    with temporary_home() as home:
+        async with watched_stores(home) as stores:
+            yield stores
 
 
 @asynccontextmanager
