@@ -189,6 +189,7 @@ class Delivery:
     def _round(self) -> None:
         for event in self._recent.take_due(TOLD_AGAIN):
             self._tell_again(event)
+            self._recent.note(event, sent=self._bus.up)  # it may go with the next link
         dirty, self._dirty = self._dirty, {}
         self._told_at_once.clear()
         for event in dirty.values():

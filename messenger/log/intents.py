@@ -50,6 +50,8 @@ class NodeIntents:
         self._ended: deque[tuple[float, int]] = deque(maxlen=ENDED_MOST)  # when, which
 
     def begin(self, batch: int, chats: Sequence[ChatId]) -> None:
+        # Again and again: a node whose lease Redis lost may have been swept, and is not dead.
+        self._bus.call("SADD", NODES_KEY, self._node)
         self._bus.call("HSET", self._key, batch, pack_chats(chats))
 
     def end(self, batch: int) -> None:

@@ -57,6 +57,29 @@ async def _heads_follow(node: Node) -> None:
     assert [int(head["chat"]) for head in heads] == CHATS[len(full) :]
 
 
+async def test_given_what_is_told_again_when_the_link_is_lost_once_more_then_it_is_owed_again(
+    tmp_path: Path,
+) -> None:
+    redis = RedisServer(tmp_path / "redis", cluster_enabled="no")
+    await redis.start()
+    try:
+        async with running(redis.url) as node:
+            members = MemberLists(_load)
+            delivery = _delivery(node, members)
+            loading = asyncio.ensure_future(members.run())
+            delivery.chat_event(_event(CHATS[0], 1), UPDATE)
+            await delivery.flush()
+            for _ in range(2):  # what was told again may have gone with the second one
+                delivery.link_back()
+
+                assert delivery.owes
+                await delivery.flush()
+                assert not delivery.owes
+            loading.cancel()
+    finally:
+        await redis.kill()
+
+
 async def _load(_: ChatId) -> tuple[int, Sequence[AccountId]]:
     return 1, MEMBERS
 

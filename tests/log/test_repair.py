@@ -275,3 +275,20 @@ async def test_given_a_batch_that_ended_when_somebody_is_owed_then_its_record_st
 
     assert await bus.ask("HLEN", intent_key(node)) == 0
     await bus.ask("SREM", NODES_KEY, node)
+
+
+async def test_given_a_node_taken_for_dead_when_it_commits_on_then_its_records_are_found(
+    store: ChatStore, bus: Bus, node: str, a_chat: AChat
+) -> None:
+    chat, told = await a_chat(), list[Untold]()
+    intents, running = await start(bus, node)
+    await bus.ask("DEL", node_key(node))  # Redis lost the lease; it is renewed within two seconds
+    await Repair(bus, store, told.append, Metrics()).sweep()
+    await bus.ask("DEL", f"{intent_key(node)}:lock")
+
+    intents.begin(1, [chat])
+    running.cancel()  # before that: killed
+
+    await Repair(bus, store, told.append, Metrics()).sweep()
+
+    assert [one.chat for one in told] == [chat]
